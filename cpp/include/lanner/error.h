@@ -1,0 +1,42 @@
+#pragma once
+
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+namespace lanner {
+
+// What every mistake of a user throws. The message says the op, the argument, what came and what was expected.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+class ShapeError : public Error {
+ public:
+  using Error::Error;
+};
+class DTypeError : public Error {
+ public:
+  using Error::Error;
+};
+class DeviceError : public Error {
+ public:
+  using Error::Error;
+};
+// A file that is damaged, or is none of ours.
+class FormatError : public Error {
+ public:
+  using Error::Error;
+};
+
+// check<ShapeError>(ok, "matmul: ", ...) throws with its arguments written one after the other.
+template <class E = Error, class... Parts>
+void check(bool ok, const Parts&... parts) {
+  if (ok) [[likely]]
+    return;
+  std::ostringstream text;
+  (text << ... << parts);
+  throw E(text.str());
+}
+
+}  // namespace lanner

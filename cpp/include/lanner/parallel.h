@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace lanner {
+
+// Threads that parallel work may use: OMP_NUM_THREADS and the affinity mask decide until this is called.
+void set_num_threads(int n);
+int num_threads();
+
+namespace detail {
+void parallel_run(int64_t slices, void (*body)(void*, int64_t), void* context);
+}
+
+// Calls f(begin, end) for slices of `grain` elements that cover [0, n). Where the slices are cut depends on n and
+// grain alone, never on the number of threads, so that what is computed slice by slice has the same bits on any.
+// One slice, or a call from inside a parallel region, runs here without waking a thread. The first exception that
+// a slice throws is thrown again here.
+template <class F>
+void parallel_for(int64_t n, int64_t grain, F&& f) {
+  if (n <= 0) return;
+  if (grain < 1) grain = 1;
+  if (n <= grain) {
+    f(int64_t{0}, n);
+    return;
+  }
+  struct Context {
+    std::remove_reference_t<F>* f;
+    int64_t n, grain;
+  } context{&f, n, grain};
+  detail::parallel_run(
+      (n + grain - 1) / grain,
+      [](void* p, int64_t slice) {
+        auto& c = *static_cast<Context*>(p);
+        const int64_t begin = slice * c.grain;
+        (*c.f)(begin, begin + c.grain < c.n ? begin + c.grain : c.n);
+      },
+      &context);
+}
+
+}  // namespace lanner

@@ -1,0 +1,247 @@
+// The one place where vector instructions are named. Included only by files that are compiled once for each
+// instruction set (see cpu/CMakeLists.txt), which define LANNER_ISA (baseline, avx2, avx512, neon) and
+// LANNER_VECTOR_BYTES. No standard-library template may be used here or in those files: an inline function
+// compiled for AVX-512 must not be linked into the rest.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+#define LANNER_INLINE [[gnu::always_inline]] inline
+
+namespace lanner::cpu::LANNER_ISA {
+namespace {
+
+constexpr int kVectorBytes = LANNER_VECTOR_BYTES;
+
+typedef float F32 __attribute__((vector_size(LANNER_VECTOR_BYTES)));
+typedef double F64 __attribute__((vector_size(LANNER_VECTOR_BYTES)));
+typedef int32_t I32 __attribute__((vector_size(LANNER_VECTOR_BYTES)));
+typedef int64_t I64 __attribute__((vector_size(LANNER_VECTOR_BYTES)));
+typedef uint32_t U32 __attribute__((vector_size(LANNER_VECTOR_BYTES)));
+typedef uint64_t U64 __attribute__((vector_size(LANNER_VECTOR_BYTES)));
+
+// Vec<float>::V is the vector of floats, Vec<float>::M the integer vector that a comparison of two gives
+// (all ones where true), Vec<float>::kLanes the number of elements.
+template <class T>
+struct Vec;
+template <>
+struct Vec<float> {
+  using V = F32;
+  using M = I32;
+  using U = U32;
+  using Int = int32_t;
+  static constexpr int kLanes = kVectorBytes / 4;
+};
+template <>
+struct Vec<double> {
+  using V = F64;
+  using M = I64;
+  using U = U64;
+  using Int = int64_t;
+  static constexpr int kLanes = kVectorBytes / 8;
+};
+template <class T>
+using V = typename Vec<T>::V;
+template <class T>
+using M = typename Vec<T>::M;
+template <class T>
+constexpr int kLanes = Vec<T>::kLanes;
+
+// ---- memory -------------------------------------------------------------------------------------------
+
+template <class T>
+LANNER_INLINE V<T> load(const T* p) {
+  V<T> v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <class T>
+LANNER_INLINE void store(T* p, V<T> v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+
+template <class T>
+LANNER_INLINE V<T> splat(T x) {
+  return V<T>{} + x;
+}
+LANNER_INLINE F32 splat32(double x) { return F32{} + static_cast<float>(x); }
+LANNER_INLINE F64 splat64(double x) { return F64{} + x; }
+
+// The first n elements (0 <= n <= lanes); the others read as zero and are not touched in memory.
+template <class T>
+LANNER_INLINE V<T> load_n(const T* p, size_t n) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    return (V<T>)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
+  } else {
+    return (V<T>)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << n) - 1), p);
+  }
+#elif defined(__AVX2__)
+  typename Vec<T>::Int lane[kLanes<T>];
+  for (int i = 0; i < kLanes<T>; ++i) lane[i] = i < static_cast<int>(n) ? -1 : 0;
+  __m256i mask;
+  __builtin_memcpy(&mask, lane, sizeof mask);
+  if constexpr (sizeof(T) == 4) {
+    return (V<T>)_mm256_maskload_ps(p, mask);
+  } else {
+    return (V<T>)_mm256_maskload_pd(p, mask);
+  }
+#else
+  V<T> v{};
+  for (size_t i = 0; i < n; ++i) v[i] = p[i];
+  return v;
+#endif
+}
+
+template <class T>
+LANNER_INLINE void store_n(T* p, V<T> v, size_t n) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), (__m512)v);
+  } else {
+    _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << n) - 1), (__m512d)v);
+  }
+#elif defined(__AVX2__)
+  typename Vec<T>::Int lane[kLanes<T>];
+  for (int i = 0; i < kLanes<T>; ++i) lane[i] = i < static_cast<int>(n) ? -1 : 0;
+  __m256i mask;
+  __builtin_memcpy(&mask, lane, sizeof mask);
+  if constexpr (sizeof(T) == 4) {
+    _mm256_maskstore_ps(p, mask, (__m256)v);
+  } else {
+    _mm256_maskstore_pd(p, mask, (__m256d)v);
+  }
+#else
+  for (size_t i = 0; i < n; ++i) p[i] = v[i];
+#endif
+}
+
+// ---- arithmetic: + - * / and the comparisons are the compiler's own operators on vectors ------------------
+
+// a * b + c, in one rounding where the instruction set has it.
+LANNER_INLINE F32 fma(F32 a, F32 b, F32 c) {
+#if defined(__AVX512F__)
+  return (F32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+  return (F32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__ARM_NEON)
+  return (F32)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  return a * b + c;
+#endif
+}
+LANNER_INLINE F64 fma(F64 a, F64 b, F64 c) {
+#if defined(__AVX512F__)
+  return (F64)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__FMA__)
+  return (F64)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(__ARM_NEON)
+  return (F64)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+  return a * b + c;
+#endif
+}
+
+// mask ? a : b, lane by lane; works for float, double and the integer vectors.
+template <class Mask, class Vector>
+LANNER_INLINE Vector select(Mask mask, Vector a, Vector b) {
+  return mask ? a : b;
+}
+
+// IEEE maximum as NumPy has it: NaN if either is NaN.
+template <class Vector>
+LANNER_INLINE Vector max_nan(Vector a, Vector b) {
+  auto take_a = (a > b) | (a != a);
+  return take_a ? a : b;
+}
+template <class Vector>
+LANNER_INLINE Vector min_nan(Vector a, Vector b) {
+  auto take_a = (a < b) | (a != a);
+  return take_a ? a : b;
+}
+// The plain instruction: b where either is NaN.
+template <class Vector>
+LANNER_INLINE Vector max(Vector a, Vector b) {
+  return a > b ? a : b;
+}
+template <class Vector>
+LANNER_INLINE Vector min(Vector a, Vector b) {
+  return a < b ? a : b;
+}
+
+LANNER_INLINE F32 abs(F32 x) { return (F32)((I32)x & 0x7fffffff); }
+LANNER_INLINE F64 abs(F64 x) { return (F64)((I64)x & 0x7fffffffffffffffLL); }
+LANNER_INLINE F32 copysign(F32 magnitude, F32 sign) {
+  return (F32)(((I32)magnitude & 0x7fffffff) | ((I32)sign & static_cast<int32_t>(0x80000000)));
+}
+LANNER_INLINE F64 copysign(F64 magnitude, F64 sign) {
+  return (F64)(((I64)magnitude & 0x7fffffffffffffffLL) | ((I64)sign & static_cast<int64_t>(1ULL << 63)));
+}
+
+LANNER_INLINE F32 sqrt(F32 x) {
+#if defined(__AVX512F__)
+  return (F32)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX2__)
+  return (F32)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE2__)
+  return (F32)_mm_sqrt_ps((__m128)x);
+#else
+  for (int i = 0; i < kLanes<float>; ++i) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+#endif
+}
+LANNER_INLINE F64 sqrt(F64 x) {
+#if defined(__AVX512F__)
+  return (F64)_mm512_sqrt_pd((__m512d)x);
+#elif defined(__AVX2__)
+  return (F64)_mm256_sqrt_pd((__m256d)x);
+#elif defined(__SSE2__)
+  return (F64)_mm_sqrt_pd((__m128d)x);
+#else
+  for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_sqrt(x[i]);
+  return x;
+#endif
+}
+
+// Float to integer of the same width, truncated; the value must fit.
+LANNER_INLINE I32 to_int(F32 x) { return __builtin_convertvector(x, I32); }
+LANNER_INLINE I64 to_int(F64 x) { return __builtin_convertvector(x, I64); }
+LANNER_INLINE F32 to_float(I32 x) { return __builtin_convertvector(x, F32); }
+LANNER_INLINE F64 to_float(I64 x) { return __builtin_convertvector(x, F64); }
+
+// ---- across lanes, always in the same order ----------------------------------------------------------------
+
+// Halves are added until one lane is left: the same tree whatever the compiler does.
+template <class T>
+LANNER_INLINE T reduce_add(V<T> v) {
+  T lane[kLanes<T>];
+  __builtin_memcpy(lane, &v, sizeof v);
+  for (int half = kLanes<T> / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+  return lane[0];
+}
+template <class T>
+LANNER_INLINE T reduce_max(V<T> v) {
+  T best = v[0];
+  for (int i = 1; i < kLanes<T>; ++i) best = (v[i] > best || v[i] != v[i]) ? v[i] : best;
+  return best;
+}
+template <class T>
+LANNER_INLINE T reduce_min(V<T> v) {
+  T best = v[0];
+  for (int i = 1; i < kLanes<T>; ++i) best = (v[i] < best || v[i] != v[i]) ? v[i] : best;
+  return best;
+}
+
+}  // namespace
+}  // namespace lanner::cpu::LANNER_ISA

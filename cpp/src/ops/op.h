@@ -1,0 +1,136 @@
+// How an op family is written: the function that users call checks, finds the output's shape and calls emit(); run_Name
+// computes; vjp_Name gives the gradient with other ops. See CONTRIBUTING.md, "Adding an op".
+#pragma once
+
+#include <array>
+#include <cstring>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+#include "lanner/tensor.h"
+
+namespace lanner {
+
+// What an op is, beyond its name. The kVjpUses flags say which values its vjp reads: the tape keeps those alive and
+// guards them against being overwritten; of the others it keeps only shape and dtype.
+enum OpTrait : uint32_t {
+  kNone = 0,
+  kElementwise = 1 << 0,
+  kFusible = 1 << 1,
+  kInplace = 1 << 2,  // the output may lie where an input did
+  kReduction = 1 << 3,
+  kView = 1 << 4,       // shares memory with its input, computes nothing
+  kEpilogue = 1 << 5,   // takes an epilogue
+  kNoGrad = 1 << 6,     // has no vjp: integer or boolean output, or piecewise constant
+  kVjpUsesIn0 = 1 << 8,
+  kVjpUsesIn1 = 1 << 9,
+  kVjpUsesIn2 = 1 << 10,
+  kVjpUsesIn3 = 1 << 11,
+  kVjpUsesIn4 = 1 << 12,
+  kVjpUsesIn = 0x1f << 8,
+  kVjpUsesOut0 = 1 << 16,
+  kVjpUsesOut1 = 1 << 17,
+  kVjpUsesOut2 = 1 << 18,
+  kVjpUsesOut = 0x7 << 16,
+};
+
+enum class Op : uint16_t {
+#define LANNER_UNARY(Name, name, traits) Name,
+#define LANNER_BINARY(Name, name, traits) Name,
+#define LANNER_OP(Name, name, traits) Name,
+#include "ops/ops.def"
+  Count,
+};
+
+// The parameters of one call, any trivially copyable struct, held in place and compared by bytes.
+class Attrs {
+ public:
+  Attrs() = default;
+  template <class A>
+    requires(std::is_trivially_copyable_v<A> && !std::is_same_v<std::remove_cvref_t<A>, Attrs>)
+  Attrs(const A& a) {  // NOLINT: a natural conversion
+    static_assert(sizeof(A) <= kBytes, "make Attrs::kBytes larger");
+    std::memcpy(bytes_, &a, sizeof a);
+  }
+  template <class A>
+  const A& get() const {
+    return *reinterpret_cast<const A*>(bytes_);
+  }
+
+ private:
+  static constexpr size_t kBytes = 384;
+  alignas(16) unsigned char bytes_[kBytes];
+};
+
+struct OutSpec {
+  Shape shape;
+  DType dtype;
+};
+
+// What run_Name is given: inputs as the user's function passed them to emit, outputs freshly placed and row-major.
+struct Run {
+  Op op;
+  std::span<const Tensor> in;
+  std::span<Tensor> out;
+  const Attrs& attrs;
+};
+
+// What vjp_Name is given. `in` and `out` hold values only where the traits say that they are used. g[i] is the
+// cotangent of output i, and may be undefined when there are several outputs and i took no part.
+struct Vjp {
+  Op op;
+  const Tensors& in;
+  const Tensors& out;
+  const Tensors& g;
+  const Attrs& attrs;
+  uint32_t wanted;  // bit i: input i wants a gradient
+  bool needs(size_t i) const { return (wanted >> i) & 1; }
+};
+
+using RunFn = void (*)(const Run&);
+using VjpFn = Tensors (*)(const Vjp&);
+
+// Computes the op and leaves it on the tape where a gradient will be wanted.
+Tensors emit(Op op, std::span<const Tensor> in, const Attrs& attrs, std::span<const OutSpec> out);
+Tensor emit(Op op, std::initializer_list<Tensor> in, const Attrs& attrs, const OutSpec& out);
+// A view: `out` is x.view(...), recorded as `op` with `attrs` for its vjp.
+Tensor emit_view(Op op, const Tensor& x, const Attrs& attrs, const Tensor& out);
+
+const char* op_name(Op op);
+uint32_t op_traits(Op op);
+
+// In a family's .cpp:   LANNER_RUN(Softmax) { ... r.in[0] ... }      LANNER_VJP(Softmax) { return {...}; }
+// A vjp returns one tensor an input; an undefined one where none is needed. A gradient of the broadcast shape is
+// reduced to the input's shape by the caller.
+#define LANNER_RUN(Name) void run_##Name([[maybe_unused]] const Run& r)
+#define LANNER_VJP(Name) Tensors vjp_##Name([[maybe_unused]] const Vjp& v)
+
+#define LANNER_UNARY(Name, name, traits) LANNER_RUN(Name); LANNER_VJP(Name);
+#define LANNER_BINARY(Name, name, traits) LANNER_RUN(Name); LANNER_VJP(Name);
+#define LANNER_OP(Name, name, traits) LANNER_RUN(Name); LANNER_VJP(Name);
+#include "ops/ops.def"
+
+// Throws DTypeError when x is not floating.
+void check_floating(const char* op, const char* argument, const Tensor& x);
+// Throws when the tensors are not on one device.
+void check_device(const char* op, std::span<const Tensor> tensors);
+// Scratch for a run_Name, 64-byte aligned, given back at the end of the scope.
+class Workspace {
+ public:
+  explicit Workspace(size_t bytes);
+  ~Workspace();
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  void* data() const { return data_; }
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+
+ private:
+  void* data_;
+  size_t bytes_;
+};
+
+}  // namespace lanner
