@@ -99,6 +99,7 @@ Tensor emit_view(Op op, const Tensor& x, const Attrs& attrs, const Tensor& out);
 
 const char* op_name(Op op);
 uint32_t op_traits(Op op);
+VjpFn vjp_of(Op op);  // nullptr with kNoGrad
 
 // In a family's .cpp:   LANNER_RUN(Softmax) { ... r.in[0] ... }      LANNER_VJP(Softmax) { return {...}; }
 // A vjp returns one tensor an input; an undefined one where none is needed. A gradient of the broadcast shape is

@@ -1,0 +1,40 @@
+// One op on the tape: what it was, what its vjp needs, and (through the inputs' metas) where the walk goes on.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/tensor_impl.h"
+#include "lanner/autodiff.h"
+#include "ops/op.h"
+
+namespace lanner {
+
+struct Node : std::enable_shared_from_this<Node> {
+  Op op = Op::Count;
+  Attrs attrs;
+  std::vector<OutSpec> specs;  // of the outputs
+  Tensors in, out;             // memory only where the vjp uses it; the outputs without meta, or they would hold the node
+  std::vector<uint32_t> in_versions, out_versions;
+  CustomVjp custom;
+  std::string name;  // of a custom function
+  std::string scope; // where in the model, when anomalies are looked for
+  uint64_t sequence = 0;  // later on the tape is larger
+  bool released = false;
+
+  ~Node();
+  const char* label() const { return custom || op == Op::Count ? name.c_str() : op_name(op); }
+  // Frees what was kept for the vjp.
+  void release();
+};
+
+// Puts `node` on the tape as the origin of `outputs` (of the floating ones).
+void record(const std::shared_ptr<Node>& node, Tensors& outputs);
+uint64_t next_sequence();
+
+// Throws Error where one of `outputs` has a NaN or infinity and none of `inputs` has.
+void check_anomaly(const char* what, const char* op, const std::string& scope, const Tensors& outputs,
+                   std::span<const Tensor> inputs);
+std::string current_scope();
+
+}  // namespace lanner

@@ -1,0 +1,113 @@
+#include "core/allocator.h"
+
+#include <bit>
+#include <cstdlib>
+#include <mutex>
+#include <vector>
+
+#include "lanner/error.h"
+
+namespace lanner {
+namespace {
+
+// Four sizes to an octave: at most a fifth of a block is unused, and few enough sizes that blocks meet again.
+constexpr int kSubdivisions = 4;
+constexpr int kClasses = 64 * kSubdivisions;
+constexpr size_t kMaxCachedBytes = size_t{4} << 30;
+
+struct SizeClass {
+  int index;
+  size_t bytes;
+};
+
+SizeClass size_class(size_t bytes) {
+  if (bytes < kAlignment * kSubdivisions) {
+    const size_t lines = bytes == 0 ? 1 : (bytes + kAlignment - 1) / kAlignment;
+    return {static_cast<int>(lines), lines * kAlignment};
+  }
+  const int octave = std::bit_width(bytes - 1) - 1;  // 2^octave < bytes <= 2^(octave + 1), or bytes == 2^octave
+  const size_t step = (size_t{1} << octave) / kSubdivisions;
+  const size_t steps = (bytes - (size_t{1} << octave) + step - 1) / step;
+  return {octave * kSubdivisions + static_cast<int>(steps), (size_t{1} << octave) + steps * step};
+}
+
+struct Cache {
+  std::mutex mutex;
+  std::vector<void*> free[kClasses + kSubdivisions];
+  AllocatorStats stats{};
+};
+
+// Never destroyed: tensors in static variables may outlive any destructor.
+Cache& cache() {
+  static Cache* instance = new Cache;
+  return *instance;
+}
+
+void release_locked(Cache& c) {
+  for (auto& blocks : c.free) {
+    for (void* block : blocks) std::free(block);
+    blocks.clear();
+  }
+  c.stats.cached_bytes = 0;
+}
+
+}  // namespace
+
+void* allocate(size_t bytes) {
+  check(bytes < (size_t{1} << 60), "allocate: ", bytes, " bytes are more than any machine has");
+  const SizeClass size = size_class(bytes);
+  Cache& c = cache();
+  {
+    std::lock_guard lock(c.mutex);
+    auto& blocks = c.free[size.index];
+    if (!blocks.empty()) {
+      void* block = blocks.back();
+      blocks.pop_back();
+      c.stats.cached_bytes -= size.bytes;
+      c.stats.in_use_bytes += size.bytes;
+      return block;
+    }
+  }
+  void* block = std::aligned_alloc(kAlignment, size.bytes);
+  std::lock_guard lock(c.mutex);
+  if (!block) {
+    release_locked(c);
+    block = std::aligned_alloc(kAlignment, size.bytes);
+  }
+  check(block != nullptr, "allocate: out of memory asking for ", bytes, " bytes (", c.stats.in_use_bytes,
+        " in use by tensors)");
+  ++c.stats.system_calls;
+  c.stats.in_use_bytes += size.bytes;
+  return block;
+}
+
+void deallocate(void* memory, size_t bytes) noexcept {
+  const SizeClass size = size_class(bytes);
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  c.stats.in_use_bytes -= size.bytes;
+  if (c.stats.cached_bytes + size.bytes > kMaxCachedBytes) {
+    std::free(memory);
+    return;
+  }
+  try {
+    c.free[size.index].push_back(memory);
+    c.stats.cached_bytes += size.bytes;
+  } catch (...) {  // no memory for the list itself
+    std::free(memory);
+  }
+}
+
+AllocatorStats allocator_stats() {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  return c.stats;
+}
+
+void release_cached_memory() {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  release_locked(c);
+}
+
+}  // namespace lanner

@@ -1,0 +1,22 @@
+// Memory for tensors: 64-byte aligned, kept for reuse, so that a training step that repeats asks the system for nothing.
+#pragma once
+
+#include <cstddef>
+
+namespace lanner {
+
+constexpr size_t kAlignment = 64;  // a cache line, and the widest vector
+
+// Never null; throws Error, naming the size, when the machine has no more.
+void* allocate(size_t bytes);
+void deallocate(void* memory, size_t bytes) noexcept;
+
+struct AllocatorStats {
+  size_t in_use_bytes, cached_bytes;
+  size_t system_calls;  // how often memory was asked of the system
+};
+AllocatorStats allocator_stats();
+// Gives what is kept back to the system.
+void release_cached_memory();
+
+}  // namespace lanner

@@ -1,0 +1,65 @@
+// What a Tensor handle points to.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+
+#include "lanner/tensor.h"
+
+namespace lanner {
+
+struct Node;
+
+// A block of memory, and how often it was written to in place.
+class Storage {
+ public:
+  explicit Storage(size_t bytes);
+  Storage(void* data, std::function<void()> release) : data_(data), release_(std::move(release)) {}
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+  void* data() const { return data_; }
+  uint32_t version() const { return version_.load(std::memory_order_relaxed); }
+  void count_write() { version_.fetch_add(1, std::memory_order_relaxed); }
+
+ private:
+  void* data_;
+  size_t bytes_ = 0;  // 0: somebody else's memory
+  std::function<void()> release_;
+  std::atomic<uint32_t> version_{0};
+};
+
+// A tensor's place on the tape. A leaf has no node.
+struct AutogradMeta {
+  bool requires_grad = false;
+  std::shared_ptr<Node> node;
+  int index = 0;  // which of the node's outputs
+  Tensor grad;
+};
+
+struct TensorImpl {
+  std::shared_ptr<Storage> storage;  // none: shape and dtype only
+  void* first = nullptr;
+  Shape shape;
+  Dims strides;
+  int64_t size = 1;
+  DType dtype = DType::Float32;
+  Device device;
+  bool contiguous = true;
+  bool weak = false;
+  std::shared_ptr<AutogradMeta> meta;  // none: no gradient wanted
+};
+
+// Access for the tape and the allocator of outputs; everybody else has Tensor's public functions.
+struct Tape {
+  static TensorImpl* impl(const Tensor& t) { return t.impl_.get(); }
+  static const std::shared_ptr<TensorImpl>& shared(const Tensor& t) { return t.impl_; }
+  static Tensor make(std::shared_ptr<TensorImpl> impl) { return Tensor(std::move(impl)); }
+  // Same shape, dtype and place on the tape, without memory.
+  static Tensor without_memory(const Tensor& t);
+  // Same memory, another place on the tape (none: no history).
+  static Tensor with_meta(const Tensor& t, std::shared_ptr<AutogradMeta> meta);
+};
+
+}  // namespace lanner

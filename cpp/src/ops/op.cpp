@@ -1,0 +1,117 @@
+#include "ops/op.h"
+
+#include <algorithm>
+
+#include "autodiff/node.h"
+#include "core/allocator.h"
+
+namespace lanner {
+namespace {
+
+struct OpInfo {
+  const char* name;
+  uint32_t traits;
+  RunFn run;
+  VjpFn vjp;
+};
+
+// A view has nothing to run and an op without gradient no vjp: the discarded branch names no function.
+#define LANNER_INFO(Name, name, traits)                      \
+  OpInfo{#name, (traits),                                    \
+         []() -> RunFn {                                     \
+           if constexpr (((traits) & kView) != 0)            \
+             return nullptr;                                 \
+           else                                              \
+             return run_##Name;                              \
+         }(),                                                \
+         []() -> VjpFn {                                     \
+           if constexpr (((traits) & kNoGrad) != 0)          \
+             return nullptr;                                 \
+           else                                              \
+             return vjp_##Name;                              \
+         }()},
+#define LANNER_UNARY(Name, name, traits) LANNER_INFO(Name, name, traits)
+#define LANNER_BINARY(Name, name, traits) LANNER_INFO(Name, name, traits)
+#define LANNER_OP(Name, name, traits) LANNER_INFO(Name, name, traits)
+const OpInfo kInfo[] = {
+#include "ops/ops.def"
+};
+
+const OpInfo& info(Op op) { return kInfo[static_cast<int>(op)]; }
+
+bool wants_record(uint32_t traits, std::span<const Tensor> in) {
+  if (!grad_enabled() || (traits & kNoGrad)) return false;
+  for (const Tensor& x : in)
+    if (x.defined() && x.requires_grad()) return true;
+  return false;
+}
+
+void leave_on_tape(Op op, uint32_t traits, std::span<const Tensor> in, const Attrs& attrs, Tensors& out) {
+  auto node = std::make_shared<Node>();
+  node->op = op;
+  node->attrs = attrs;
+  node->in.reserve(in.size());
+  node->in_versions.reserve(in.size());
+  for (size_t i = 0; i < in.size(); ++i) {
+    const bool used = traits & (kVjpUsesIn0 << std::min<size_t>(i, 4));
+    node->in.push_back(!in[i].defined() || used ? in[i] : Tape::without_memory(in[i]));
+    node->in_versions.push_back(in[i].defined() ? in[i].version() : 0);
+  }
+  for (size_t i = 0; i < out.size(); ++i) {
+    const bool used = traits & (kVjpUsesOut0 << std::min<size_t>(i, 2));
+    node->out.push_back(used ? out[i].detach() : Tape::without_memory(out[i]));
+    node->out_versions.push_back(out[i].version());
+    node->specs.push_back({out[i].shape(), out[i].dtype()});
+  }
+  if (anomaly_enabled()) node->scope = current_scope();
+  record(node, out);
+}
+
+}  // namespace
+
+const char* op_name(Op op) { return info(op).name; }
+uint32_t op_traits(Op op) { return info(op).traits; }
+VjpFn vjp_of(Op op) { return info(op).vjp; }
+
+Tensors emit(Op op, std::span<const Tensor> in, const Attrs& attrs, std::span<const OutSpec> specs) {
+  const OpInfo& i = info(op);
+  check_device(i.name, in);
+  Tensors out;
+  out.reserve(specs.size());
+  for (const OutSpec& spec : specs) out.push_back(Tensor::empty(spec.shape, spec.dtype));
+  i.run(Run{op, in, out, attrs});
+  if (anomaly_enabled()) check_anomaly("output", i.name, current_scope(), out, in);
+  if (wants_record(i.traits, in)) leave_on_tape(op, i.traits, in, attrs, out);
+  return out;
+}
+
+Tensor emit(Op op, std::initializer_list<Tensor> in, const Attrs& attrs, const OutSpec& out) {
+  return emit(op, std::span(in.begin(), in.size()), attrs, std::span(&out, 1))[0];
+}
+
+Tensor emit_view(Op op, const Tensor& x, const Attrs& attrs, const Tensor& out) {
+  const OpInfo& i = info(op);
+  if (!wants_record(i.traits, std::span(&x, 1))) return out;
+  Tensors outputs{out};
+  leave_on_tape(op, i.traits, std::span(&x, 1), attrs, outputs);
+  return outputs[0];
+}
+
+void check_floating(const char* op, const char* argument, const Tensor& x) {
+  check<DTypeError>(is_floating(x.dtype()), op, ": ", argument, " must be floating, got ", dtype_name(x.dtype()));
+}
+
+void check_device(const char* op, std::span<const Tensor> tensors) {
+  const Tensor* first = nullptr;
+  for (const Tensor& t : tensors) {
+    if (!t.defined()) continue;
+    if (!first) first = &t;
+    check<DeviceError>(t.device() == first->device(), op, ": tensors lie on ", to_string(first->device()), " and ",
+                       to_string(t.device()));
+  }
+}
+
+Workspace::Workspace(size_t bytes) : data_(allocate(bytes)), bytes_(bytes) {}
+Workspace::~Workspace() { deallocate(data_, bytes_); }
+
+}  // namespace lanner
