@@ -9,6 +9,8 @@ namespace lanner {
 
 // Whether ops are recorded on the tape; one switch a thread, on at first.
 bool grad_enabled();
+void set_grad_enabled(bool on);
+// The same for a scope.
 class GradMode {
  public:
   explicit GradMode(bool on);

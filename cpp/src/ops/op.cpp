@@ -1,8 +1,6 @@
 #include "ops/op.h"
 
-#include <algorithm>
-
-#include "autodiff/node.h"
+#include "lanner/autodiff.h"
 #include "core/allocator.h"
 
 namespace lanner {
@@ -46,27 +44,6 @@ bool wants_record(uint32_t traits, std::span<const Tensor> in) {
   return false;
 }
 
-void leave_on_tape(Op op, uint32_t traits, std::span<const Tensor> in, const Attrs& attrs, Tensors& out) {
-  auto node = std::make_shared<Node>();
-  node->op = op;
-  node->attrs = attrs;
-  node->in.reserve(in.size());
-  node->in_versions.reserve(in.size());
-  for (size_t i = 0; i < in.size(); ++i) {
-    const bool used = traits & (kVjpUsesIn0 << std::min<size_t>(i, 4));
-    node->in.push_back(!in[i].defined() || used ? in[i] : Tape::without_memory(in[i]));
-    node->in_versions.push_back(in[i].defined() ? in[i].version() : 0);
-  }
-  for (size_t i = 0; i < out.size(); ++i) {
-    const bool used = traits & (kVjpUsesOut0 << std::min<size_t>(i, 2));
-    node->out.push_back(used ? out[i].detach() : Tape::without_memory(out[i]));
-    node->out_versions.push_back(out[i].version());
-    node->specs.push_back({out[i].shape(), out[i].dtype()});
-  }
-  if (anomaly_enabled()) node->scope = current_scope();
-  record(node, out);
-}
-
 }  // namespace
 
 const char* op_name(Op op) { return info(op).name; }
@@ -80,8 +57,8 @@ Tensors emit(Op op, std::span<const Tensor> in, const Attrs& attrs, std::span<co
   out.reserve(specs.size());
   for (const OutSpec& spec : specs) out.push_back(Tensor::empty(spec.shape, spec.dtype));
   i.run(Run{op, in, out, attrs});
-  if (anomaly_enabled()) check_anomaly("output", i.name, current_scope(), out, in);
-  if (wants_record(i.traits, in)) leave_on_tape(op, i.traits, in, attrs, out);
+  if (anomaly_enabled()) check_output(op, out, in);
+  if (wants_record(i.traits, in)) leave_on_tape(op, in, attrs, out);
   return out;
 }
 
@@ -93,7 +70,7 @@ Tensor emit_view(Op op, const Tensor& x, const Attrs& attrs, const Tensor& out) 
   const OpInfo& i = info(op);
   if (!wants_record(i.traits, std::span(&x, 1))) return out;
   Tensors outputs{out};
-  leave_on_tape(op, i.traits, std::span(&x, 1), attrs, outputs);
+  leave_on_tape(op, std::span(&x, 1), attrs, outputs);
   return outputs[0];
 }
 

@@ -101,6 +101,11 @@ const char* op_name(Op op);
 uint32_t op_traits(Op op);
 VjpFn vjp_of(Op op);  // nullptr with kNoGrad
 
+// What emit asks of the tape (autodiff/tape.cpp): to note the op as the origin of `out`, and, while anomalies are looked
+// for, to throw where `out` has a NaN or infinity that `in` has not.
+void leave_on_tape(Op op, std::span<const Tensor> in, const Attrs& attrs, Tensors& out);
+void check_output(Op op, const Tensors& out, std::span<const Tensor> in);
+
 // In a family's .cpp:   LANNER_RUN(Softmax) { ... r.in[0] ... }      LANNER_VJP(Softmax) { return {...}; }
 // A vjp returns one tensor an input; an undefined one where none is needed. A gradient of the broadcast shape is
 // reduced to the input's shape by the caller.

@@ -1,0 +1,12 @@
+// lanner's public C++ interface, all of it.
+#pragma once
+
+#include "lanner/autodiff.h"
+#include "lanner/config.h"
+#include "lanner/device.h"
+#include "lanner/dtype.h"
+#include "lanner/error.h"
+#include "lanner/ops.h"
+#include "lanner/parallel.h"
+#include "lanner/shape.h"
+#include "lanner/tensor.h"

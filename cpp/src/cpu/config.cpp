@@ -1,0 +1,28 @@
+#include "lanner/config.h"
+
+#include <sstream>
+
+#include "cpu/dispatch.h"
+#include "lanner/parallel.h"
+
+namespace lanner {
+
+std::string version() { return LANNER_VERSION; }
+
+std::string isa() { return cpu::kernels().isa; }
+
+std::string show_config() {
+  std::ostringstream text;
+  text << "lanner " << version() << "\ncompiler: "
+#if defined(__clang__)
+       << "Clang " << __clang_version__
+#else
+       << "GCC " << __VERSION__
+#endif
+       << "\ninstruction set: " << isa() << " (available:";
+  for (const cpu::KernelTable* table : cpu::available()) text << ' ' << table->isa;
+  text << ")\nthreads: " << num_threads() << "\nCUDA: not in this build\n";
+  return text.str();
+}
+
+}  // namespace lanner

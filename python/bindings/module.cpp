@@ -1,0 +1,64 @@
+#include "bindings.h"
+#include "lanner/lanner.h"
+
+// One bind_*.cpp for each public header.
+#define LANNER_PARTS \
+  PART(tensor)       \
+  PART(shape)        \
+  PART(autodiff)     \
+  PART(config)
+
+namespace lanner::python {
+#define PART(name) void bind_##name(py::module_& m);
+LANNER_PARTS
+#undef PART
+void bind_function_methods(py::module_& m);
+
+namespace {
+
+// lanner's errors are ValueError, TypeError and RuntimeError too, so that code which knows nothing of lanner catches
+// what it expects.
+void bind_errors(py::module_& m) {
+  static py::handle error, shape, dtype, device, format;
+  const auto make = [&m](const char* name, const py::tuple& bases, const char* doc) {
+    const std::string full = std::string("lanner.") + name;
+    py::object type = py::reinterpret_steal<py::object>(PyErr_NewExceptionWithDoc(full.c_str(), doc, bases.ptr(), nullptr));
+    if (!type) throw py::error_already_set();
+    m.attr(name) = type;
+    return type.release();
+  };
+  const py::handle value_error = PyExc_ValueError, type_error = PyExc_TypeError, runtime_error = PyExc_RuntimeError;
+  error = make("Error", py::make_tuple(runtime_error), "What every mistake in the use of lanner raises.");
+  shape = make("ShapeError", py::make_tuple(error, value_error), "Shapes, axes or indices that do not fit.");
+  dtype = make("DTypeError", py::make_tuple(error, type_error), "A dtype that the operation does not take.");
+  device = make("DeviceError", py::make_tuple(error), "A device that is not there, or tensors on different ones.");
+  format = make("FormatError", py::make_tuple(error, value_error), "A file that is damaged, or none of lanner's.");
+  py::register_exception_translator([](std::exception_ptr p) {
+    try {
+      if (p) std::rethrow_exception(p);
+    } catch (const ShapeError& e) {
+      PyErr_SetString(shape.ptr(), e.what());
+    } catch (const DTypeError& e) {
+      PyErr_SetString(dtype.ptr(), e.what());
+    } catch (const DeviceError& e) {
+      PyErr_SetString(device.ptr(), e.what());
+    } catch (const FormatError& e) {
+      PyErr_SetString(format.ptr(), e.what());
+    } catch (const Error& e) {
+      PyErr_SetString(error.ptr(), e.what());
+    }
+  });
+}
+
+}  // namespace
+}  // namespace lanner::python
+
+PYBIND11_MODULE(_core, m) {
+  using namespace lanner::python;
+  m.doc() = "lanner's engine.";
+  bind_errors(m);
+#define PART(name) bind_##name(m);
+  LANNER_PARTS
+#undef PART
+  bind_function_methods(m);
+}
