@@ -70,12 +70,13 @@ LANNER_INLINE void store(T* p, V<T> v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
 
+// x - 0 is x for every x, so the subtraction is dropped; x + 0 would turn -0 into 0.
 template <class T>
 LANNER_INLINE V<T> splat(T x) {
-  return V<T>{} + x;
+  return x - V<T>{};
 }
-LANNER_INLINE F32 splat32(double x) { return F32{} + static_cast<float>(x); }
-LANNER_INLINE F64 splat64(double x) { return F64{} + x; }
+LANNER_INLINE F32 splat32(double x) { return static_cast<float>(x) - F32{}; }
+LANNER_INLINE F64 splat64(double x) { return x - F64{}; }
 
 // The first n elements (0 <= n <= lanes); the others read as zero and are not touched in memory.
 template <class T>

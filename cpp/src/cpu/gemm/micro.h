@@ -1,0 +1,167 @@
+// The micro-kernel: a tile of C, up to kMR rows by kNR columns, held in registers while k runs. All that multiplies
+// matrices (GEMM, implicit-GEMM convolution) is loops around it.
+//
+//   C tile [rows, columns] = epilogue(alpha * sum_k a[i, k] b[k, j] + beta * C)
+//
+// B comes in panels: row k has kNR<T> columns next to each other at b + k * b_step (b_step >= kNR<T>; a packed panel
+// has b_step = kNR<T>, and zeros in the columns past the end). kNR<T> elements are read of each row, however few
+// columns are stored.
+// A is read one element at a time, so it may lie anywhere: element (i, k) at a + i * a_row + k * a_step. A packed panel
+// has a_row = 1 and a_step = the panel's rows; that case has kernels of its own, without address arithmetic.
+#pragma once
+
+#include "cpu/kernels/gemm.h"
+#include "cpu/simd.h"
+
+namespace lanner::cpu::LANNER_ISA {
+namespace {
+
+// Tiles are two vectors wide, so that sizes that are multiples of 32 leave no remainder in float32 with AVX-512, and as
+// high as the registers allow: each element of B is used kMR times per load, each of A kNR times.
+//   AVX-512: 14 x 2 vectors: 28 accumulators, 2 of B, 1 of A: 31 of 32 registers. 16 loads for 28 FMAs.
+//   AVX2:     6 x 2: 12 + 2 + 1 of 16.     SSE2: 4 x 2: 8 + 2 + 1 and the product, of 16.     NEON: 12 x 2 of 32.
+// bench/gemm.cpp, --benchmark_filter=tile.
+#if defined(__AVX512F__)
+constexpr int kMR = 14;
+#elif defined(__AVX2__)
+constexpr int kMR = 6;
+#elif defined(__ARM_NEON)
+constexpr int kMR = 12;
+#else
+constexpr int kMR = 4;
+#endif
+constexpr int kTileVectors = 2;
+template <class T>
+constexpr int kNR = kTileVectors * kLanes<T>;
+
+// One panel of B, kKC x kNR<T>, is 32 KiB with AVX-512: it stays in a first-level cache of 48 KiB while panels of A
+// (14 KiB) pass by.
+constexpr int64_t kKC = 256;
+
+// Where a tile goes. bias_per_column and bias_per_row point to the tile's own first column and row.
+template <class T>
+struct TileOut {
+  T* c;
+  int64_t c_row, c_col;  // c_col = 1 is the fast case
+  int rows, columns;     // rows <= kMR, columns <= kNR<T>
+  T alpha, beta;         // with beta = 0, C is not read
+  Epilogue<T> epilogue;
+};
+
+// NaN stays NaN.
+template <class T>
+LANNER_INLINE V<T> relu_vector(V<T> x) {
+  return x < V<T>{} ? V<T>{} : x;
+}
+
+// Stores `buffer` [rows, kNR<T>], which already holds alpha * a b: the tiles that are cut off at C's edge, and those
+// whose columns are not next to each other.
+template <class T>
+[[gnu::noinline]] void finish(const T* buffer, const TileOut<T>& out) {
+  const Epilogue<T>& e = out.epilogue;
+  for (int i = 0; i < out.rows; ++i) {
+    T row[kNR<T>];
+    const T* from = buffer + i * kNR<T>;
+    T* c = out.c + i * out.c_row;
+    for (int j = 0; j < out.columns; ++j) row[j] = from[j];
+    if (out.beta != 0)
+      for (int j = 0; j < out.columns; ++j) row[j] += out.beta * c[j * out.c_col];
+    if (e.bias_per_column)
+      for (int j = 0; j < out.columns; ++j) row[j] += e.bias_per_column[j];
+    if (e.bias_per_row)
+      for (int j = 0; j < out.columns; ++j) row[j] += e.bias_per_row[i];
+    if (e.activation == Activation::Relu)
+      for (int j = 0; j < out.columns; ++j) row[j] = row[j] < 0 ? T{0} : row[j];
+    for (int j = 0; j < out.columns; ++j) c[j * out.c_col] = row[j];
+  }
+}
+
+template <class T, int kRows, bool kPackedA>
+void tile_kernel(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* b, int64_t b_step,
+                 const TileOut<T>& out) {
+  constexpr int N = kTileVectors, L = kLanes<T>;
+  V<T> acc[kRows][N] = {};
+  // Every fourth row has a pointer; the rows between are reached by 1, 2 and 3 times the row stride.
+  constexpr int kGroups = (kRows + 3) / 4;
+  const T* group[kGroups];
+#pragma GCC unroll 4
+  for (int g = 0; g < kGroups; ++g) group[g] = a + 4 * g * a_row;
+
+  for (int64_t s = 0; s < k; ++s) {
+    V<T> bv[N];
+#pragma GCC unroll 2
+    for (int j = 0; j < N; ++j) bv[j] = load(b + j * L);
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+      const V<T> av = splat(kPackedA ? a[i] : group[i / 4][(i % 4) * a_row]);
+#pragma GCC unroll 2
+      for (int j = 0; j < N; ++j) acc[i][j] = fma(av, bv[j], acc[i][j]);
+    }
+    b += b_step;
+    if constexpr (kPackedA) {
+      a += a_step;
+    } else {
+#pragma GCC unroll 4
+      for (int g = 0; g < kGroups; ++g) group[g] += a_step;
+    }
+  }
+
+#define LANNER_EACH_VECTOR               \
+  _Pragma("GCC unroll 16") for (int i = 0; i < kRows; ++i) \
+  _Pragma("GCC unroll 2") for (int j = 0; j < N; ++j)
+  if (out.alpha != 1) {
+    LANNER_EACH_VECTOR acc[i][j] *= out.alpha;
+  }
+  if (out.columns < kNR<T> || out.c_col != 1) {
+    alignas(64) T buffer[kRows * kNR<T>];
+    LANNER_EACH_VECTOR store(buffer + i * kNR<T> + j * L, acc[i][j]);
+    finish(buffer, out);
+    return;
+  }
+  const Epilogue<T>& e = out.epilogue;
+  if (out.beta != 0) {
+    LANNER_EACH_VECTOR acc[i][j] = fma(splat(out.beta), load(out.c + i * out.c_row + j * L), acc[i][j]);
+  }
+  if (e.bias_per_column) {
+    LANNER_EACH_VECTOR acc[i][j] += load(e.bias_per_column + j * L);
+  }
+  if (e.bias_per_row) {
+    LANNER_EACH_VECTOR acc[i][j] += e.bias_per_row[i];
+  }
+  if (e.activation == Activation::Relu) {
+    LANNER_EACH_VECTOR acc[i][j] = relu_vector<T>(acc[i][j]);
+  }
+  LANNER_EACH_VECTOR store(out.c + i * out.c_row + j * L, acc[i][j]);
+#undef LANNER_EACH_VECTOR
+}
+
+template <class T>
+using TileKernel = void (*)(int64_t, const T*, int64_t, int64_t, const T*, int64_t, const TileOut<T>&);
+
+template <class T, bool kPackedA>
+struct TileKernels {
+  TileKernel<T> of[15];  // by the number of rows
+};
+template <class T, bool kPackedA>
+constexpr TileKernels<T, kPackedA> make_tile_kernels() {
+  TileKernels<T, kPackedA> t{};
+#define LANNER_ROWS(r) \
+  if constexpr (r <= kMR) t.of[r] = tile_kernel<T, r, kPackedA>;
+  LANNER_ROWS(1) LANNER_ROWS(2) LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7)
+  LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
+#undef LANNER_ROWS
+  return t;
+}
+template <class T, bool kPackedA>
+constexpr TileKernels<T, kPackedA> kTileKernels = make_tile_kernels<T, kPackedA>();
+
+// The entry: any number of rows up to kMR.
+template <class T>
+LANNER_INLINE void tile(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* b, int64_t b_step,
+                        const TileOut<T>& out) {
+  const TileKernel<T> kernel = a_row == 1 ? kTileKernels<T, true>.of[out.rows] : kTileKernels<T, false>.of[out.rows];
+  kernel(k, a, a_row, a_step, b, b_step, out);
+}
+
+}  // namespace
+}  // namespace lanner::cpu::LANNER_ISA
