@@ -4,6 +4,7 @@
 // One bind_*.cpp for each public header.
 #define LANNER_PARTS \
   PART(tensor)       \
+  PART(file)         \
   PART(shape)        \
   PART(autodiff)     \
   PART(config)

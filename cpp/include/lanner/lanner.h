@@ -6,6 +6,7 @@
 #include "lanner/device.h"
 #include "lanner/dtype.h"
 #include "lanner/error.h"
+#include "lanner/file.h"
 #include "lanner/ops.h"
 #include "lanner/parallel.h"
 #include "lanner/shape.h"
