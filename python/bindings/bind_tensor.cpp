@@ -148,6 +148,7 @@ void bind_attributes(py::class_<Tensor>& cls) {
       "grad", [](const Tensor& x) { return x.grad().defined() ? std::optional(x.grad()) : std::nullopt; },
       [](Tensor& x, const std::optional<Tensor>& g) { x.set_grad(g.value_or(Tensor())); },
       "The gradient that backward() added up, or None.");
+  cls.def_property_readonly("_version", &Tensor::version, "How often the memory was written to in place.");
   cls.def_property_readonly("is_contiguous", &Tensor::is_contiguous, "Whether the memory is row-major without gaps.");
 }
 
