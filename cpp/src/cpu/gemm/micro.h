@@ -76,10 +76,10 @@ template <class T>
   }
 }
 
-template <class T, int kRows, bool kPackedA>
+template <class T, int kRows, int kVectors, bool kPackedA>
 void tile_kernel(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* b, int64_t b_step,
                  const TileOut<T>& out) {
-  constexpr int N = kTileVectors, L = kLanes<T>;
+  constexpr int N = kVectors, L = kLanes<T>;
   V<T> acc[kRows][N] = {};
   // Every fourth row has a pointer; the rows between are reached by 1, 2 and 3 times the row stride.
   constexpr int kGroups = (kRows + 3) / 4;
@@ -112,7 +112,7 @@ void tile_kernel(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* 
   if (out.alpha != 1) {
     LANNER_EACH_VECTOR acc[i][j] *= out.alpha;
   }
-  if (out.columns < kNR<T> || out.c_col != 1) {
+  if (out.columns < N * L || out.c_col != 1) {
     alignas(64) T buffer[kRows * kNR<T>];
     LANNER_EACH_VECTOR store(buffer + i * kNR<T> + j * L, acc[i][j]);
     finish(buffer, out);
@@ -138,29 +138,32 @@ void tile_kernel(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* 
 template <class T>
 using TileKernel = void (*)(int64_t, const T*, int64_t, int64_t, const T*, int64_t, const TileOut<T>&);
 
-template <class T, bool kPackedA>
+template <class T>
 struct TileKernels {
-  TileKernel<T> of[15];  // by the number of rows
+  TileKernel<T> of[15][kTileVectors + 1];  // by the number of rows and of vectors
 };
 template <class T, bool kPackedA>
-constexpr TileKernels<T, kPackedA> make_tile_kernels() {
-  TileKernels<T, kPackedA> t{};
-#define LANNER_ROWS(r) \
-  if constexpr (r <= kMR) t.of[r] = tile_kernel<T, r, kPackedA>;
+constexpr TileKernels<T> make_tile_kernels() {
+  TileKernels<T> t{};
+#define LANNER_ROWS(r)                              \
+  if constexpr (r <= kMR) {                         \
+    t.of[r][1] = tile_kernel<T, r, 1, kPackedA>;    \
+    t.of[r][2] = tile_kernel<T, r, 2, kPackedA>;    \
+  }
   LANNER_ROWS(1) LANNER_ROWS(2) LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7)
   LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
 #undef LANNER_ROWS
   return t;
 }
 template <class T, bool kPackedA>
-constexpr TileKernels<T, kPackedA> kTileKernels = make_tile_kernels<T, kPackedA>();
+constexpr TileKernels<T> kTileKernels = make_tile_kernels<T, kPackedA>();
 
-// The entry: any number of rows up to kMR.
+// The entry: any number of rows up to kMR, of columns up to kNR<T>.
 template <class T>
 LANNER_INLINE void tile(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* b, int64_t b_step,
                         const TileOut<T>& out) {
-  const TileKernel<T> kernel = a_row == 1 ? kTileKernels<T, true>.of[out.rows] : kTileKernels<T, false>.of[out.rows];
-  kernel(k, a, a_row, a_step, b, b_step, out);
+  const TileKernels<T>& kernels = a_row == 1 ? kTileKernels<T, true> : kTileKernels<T, false>;
+  kernels.of[out.rows][out.columns <= kLanes<T> ? 1 : 2](k, a, a_row, a_step, b, b_step, out);
 }
 
 }  // namespace

@@ -1,0 +1,111 @@
+#include "cpu/kernels/gemm.h"
+
+#include "cpu/gemm/families.h"
+#include "cpu/gemm/pack.h"
+
+namespace lanner::cpu::LANNER_ISA {
+namespace {
+
+template <class T>
+int64_t packed_b_elements(int64_t k, int64_t n) {
+  return (n + kNR<T> - 1) / kNR<T> * kNR<T> * k;
+}
+
+template <class T>
+void pack_b(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, int64_t panel_begin, int64_t panel_end,
+            T* packed) {
+  for (int64_t p = panel_begin; p < panel_end; ++p) {
+    const int64_t j = p * kNR<T>, left = n - j;
+    const int width = left < kNR<T> ? static_cast<int>(left) : kNR<T>;
+    pack_panel(k, width, b + j * b_col, b_row, b_col, packed + p * k * kNR<T>, kNR<T>);
+  }
+}
+
+// K in blocks of one size, as near to kKC as that gives; 0 for K = 0.
+int64_t k_block(int64_t k) {
+  const int64_t blocks = (k + kKC - 1) / kKC;
+  return blocks ? (k + blocks - 1) / blocks : 0;
+}
+
+// The panels of A are of one height too, rather than kMR and a low remainder.
+int panel_height(int64_t rows) {
+  const int64_t panels = (rows + kMR - 1) / kMR;
+  return static_cast<int>((rows + panels - 1) / panels);
+}
+
+// Workspace: the block of A, with the spill of its last row; then the cut-off panel of B.
+template <class T>
+int64_t packed_a_elements(int64_t rows, int64_t k, bool pack_a) {
+  return pack_a ? (rows * k_block(k) + 2 * kLanes<T>) / kLanes<T> * kLanes<T> : 0;
+}
+template <class T>
+int64_t block_workspace_elements(int64_t rows, int64_t k, bool pack_a, bool packed_b) {
+  return packed_a_elements<T>(rows, k, pack_a) + (packed_b ? 0 : k_block(k) * kNR<T>);
+}
+
+template <class T>
+void block(const GemmArgs<T>& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, bool pack_a, T* workspace) {
+  constexpr int kN = kNR<T>;
+  const int64_t rows = m1 - m0, kb = k_block(g.k);
+  const int height = panel_height(rows);
+  T* const cut_panel = workspace + packed_a_elements<T>(rows, g.k, pack_a);
+
+  int64_t k0 = 0;
+  do {  // once also with K = 0, where C = epilogue(beta * C)
+    const int64_t k = g.k - k0 < kb ? g.k - k0 : kb;
+    const bool last = k0 + k == g.k;
+    const T* a = g.a + m0 * g.a_row + k0 * g.a_col;
+    int64_t a_row = g.a_row;
+    if (pack_a) {
+      pack_rows(rows, height, k, a, g.a_row, g.a_col, workspace);
+      a = workspace;
+      a_row = 1;
+    }
+    for (int64_t j = n0; j < n1; j += kN) {
+      const int columns = n1 - j < kN ? static_cast<int>(n1 - j) : kN;
+      const T* b;
+      int64_t b_step = kN;
+      if (g.packed_b) {
+        b = g.packed_b + j * g.k + k0 * kN;
+      } else if (columns == kN) {
+        b = g.b + k0 * g.b_row + j;
+        b_step = g.b_row;
+      } else {
+        pack_panel(k, columns, g.b + k0 * g.b_row + j * g.b_col, g.b_row, g.b_col, cut_panel, kN);
+        b = cut_panel;
+      }
+      for (int64_t i = 0; i < rows; i += height) {
+        const int here = rows - i < height ? static_cast<int>(rows - i) : height;
+        TileOut<T> out{g.c + (m0 + i) * g.c_row + j * g.c_col, g.c_row, g.c_col, here, columns, g.alpha,
+                       k0 == 0 ? g.beta : T{1}, {}};
+        if (last) {
+          out.epilogue = g.epilogue;
+          if (out.epilogue.bias_per_column) out.epilogue.bias_per_column += j;
+          if (out.epilogue.bias_per_row) out.epilogue.bias_per_row += m0 + i;
+        }
+        if (pack_a)
+          tile<T>(k, a + i * k, 1, here, b, b_step, out);
+        else
+          tile<T>(k, a + i * a_row, a_row, g.a_col, b, b_step, out);
+      }
+    }
+    k0 += k;
+  } while (k0 < g.k);
+}
+
+template <class T>
+constexpr GemmFunctions<T> functions() {
+  return {kMR,          kNR<T>, static_cast<int>(kKC), packed_b_elements<T>, pack_b<T>, block_workspace_elements<T>,
+          block<T>, gemv<T>};
+}
+
+}  // namespace
+
+extern const GemmKernels gemm_kernels;
+const GemmKernels gemm_kernels = {
+    functions<float>(),
+    functions<double>(),
+    {integer_gemm<uint8_t>, integer_gemm<uint16_t>, integer_gemm<uint32_t>, integer_gemm<uint64_t>},
+};
+
+}  // namespace lanner::cpu::LANNER_ISA

@@ -1,0 +1,90 @@
+// Matrix times vector: each element of the matrix is used once, so all there is to do is to read it at full width, with
+// enough independent sums to hide the latency of the additions.
+#include "cpu/gemm/families.h"
+#include "cpu/simd.h"
+
+namespace lanner::cpu::LANNER_ISA {
+namespace {
+
+constexpr int kSums = 8;  // two FMAs a cycle, four cycles until a sum may be added to again
+
+template <class T>
+T finish_element(const GemmArgs<T>& g, int64_t row, T sum) {
+  T y = g.alpha * sum;
+  if (g.beta != 0) y += g.beta * g.c[row * g.c_row];
+  if (g.epilogue.bias_per_column) y += g.epilogue.bias_per_column[0];
+  if (g.epilogue.bias_per_row) y += g.epilogue.bias_per_row[row];
+  if (g.epilogue.activation == Activation::Relu) y = y < 0 ? T{0} : y;
+  return y;
+}
+
+// Rows are contiguous: kRows dot products at a time, each in kSums / kRows partial sums.
+template <class T, int kRows>
+void dot_rows(const GemmArgs<T>& g, int64_t row) {
+  constexpr int L = kLanes<T>, kParts = kSums / kRows;
+  const T* a = g.a + row * g.a_row;
+  V<T> acc[kRows][kParts] = {};
+  int64_t s = 0;
+  for (; s + kParts * L <= g.k; s += kParts * L) {
+#pragma GCC unroll 8
+    for (int p = 0; p < kParts; ++p) {
+      const V<T> x = load(g.b + s + p * L);
+#pragma GCC unroll 8
+      for (int i = 0; i < kRows; ++i) acc[i][p] = fma(load(a + i * g.a_row + s + p * L), x, acc[i][p]);
+    }
+  }
+  for (; s < g.k; s += L) {
+    const size_t n = g.k - s < L ? g.k - s : L;
+    const V<T> x = load_n(g.b + s, n);
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) acc[i][0] = fma(load_n(a + i * g.a_row + s, n), x, acc[i][0]);
+  }
+  for (int i = 0; i < kRows; ++i) {
+    for (int half = kParts / 2; half > 0; half /= 2)
+      for (int p = 0; p < half; ++p) acc[i][p] += acc[i][p + half];
+    g.c[(row + i) * g.c_row] = finish_element(g, row + i, reduce_add<T>(acc[i][0]));
+  }
+}
+
+// Columns are contiguous: kVectors vectors of rows at a time, the last of them `n` elements long.
+template <class T, int kVectors>
+void sum_columns(const GemmArgs<T>& g, int64_t row, int n) {
+  constexpr int L = kLanes<T>;
+  const T* a = g.a + row;
+  V<T> acc[kVectors] = {};
+  for (int64_t s = 0; s < g.k; ++s, a += g.a_col) {
+    const V<T> x = splat(g.b[s * g.b_row]);
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors - 1; ++j) acc[j] = fma(load(a + j * L), x, acc[j]);
+    constexpr int j = kVectors - 1;
+    acc[j] = fma(n == L ? load(a + j * L) : load_n(a + j * L, n), x, acc[j]);
+  }
+  for (int j = 0; j < kVectors; ++j) {
+    T sums[L];
+    store(sums, acc[j]);
+    for (int i = 0; i < (j == kVectors - 1 ? n : L); ++i)
+      g.c[(row + j * L + i) * g.c_row] = finish_element(g, row + j * L + i, sums[i]);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void gemv(const GemmArgs<T>& g, int64_t r0, int64_t r1) {
+  constexpr int L = kLanes<T>;
+  int64_t r = r0;
+  if (g.a_col == 1 && g.b_row == 1) {
+    for (; r + 8 <= r1; r += 8) dot_rows<T, 8>(g, r);
+    for (; r + 2 <= r1; r += 2) dot_rows<T, 2>(g, r);
+    for (; r < r1; ++r) dot_rows<T, 1>(g, r);
+  } else {
+    for (; r + 8 * L <= r1; r += 8 * L) sum_columns<T, 8>(g, r, L);
+    for (; r + 4 * L <= r1; r += 4 * L) sum_columns<T, 4>(g, r, L);
+    for (; r < r1; r += L) sum_columns<T, 1>(g, r, r1 - r < L ? static_cast<int>(r1 - r) : L);
+  }
+}
+
+template void gemv<float>(const GemmArgs<float>&, int64_t, int64_t);
+template void gemv<double>(const GemmArgs<double>&, int64_t, int64_t);
+
+}  // namespace lanner::cpu::LANNER_ISA
