@@ -3,7 +3,7 @@
 #pragma once
 
 #define LANNER_KERNEL_FAMILIES                      \
-  /* LANNER_FAMILY(GemmKernels, gemm) */            \
+  LANNER_FAMILY(GemmKernels, gemm)                  \
   /* LANNER_FAMILY(ElementwiseKernels, elementwise) */ \
   /* LANNER_FAMILY(ConvKernels, conv) */            \
   /* LANNER_FAMILY(PoolKernels, pool) */            \
@@ -12,5 +12,5 @@
   /* LANNER_FAMILY(NormKernels, norm) */            \
   /* LANNER_FAMILY(IndexKernels, indexing) */       \
   /* LANNER_FAMILY(SortKernels, sort) */            \
-  /* LANNER_FAMILY(RandomKernels, random) */        \
+  LANNER_FAMILY(RandomKernels, random)              \
   /* LANNER_FAMILY(OptimKernels, optim) */
