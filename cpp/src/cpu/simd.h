@@ -191,7 +191,7 @@ LANNER_INLINE F64 copysign(F64 magnitude, F64 sign) {
 
 LANNER_INLINE F32 sqrt(F32 x) {
 #if defined(__AVX512F__)
-  return (F32)_mm512_sqrt_ps((__m512)x);
+  return (F32)_mm512_maskz_sqrt_ps(0xffff, (__m512)x);  // without mask GCC 12 warns, wrongly
 #elif defined(__AVX2__)
   return (F32)_mm256_sqrt_ps((__m256)x);
 #elif defined(__SSE2__)
@@ -203,7 +203,7 @@ LANNER_INLINE F32 sqrt(F32 x) {
 }
 LANNER_INLINE F64 sqrt(F64 x) {
 #if defined(__AVX512F__)
-  return (F64)_mm512_sqrt_pd((__m512d)x);
+  return (F64)_mm512_maskz_sqrt_pd(0xff, (__m512d)x);
 #elif defined(__AVX2__)
   return (F64)_mm256_sqrt_pd((__m256d)x);
 #elif defined(__SSE2__)
@@ -219,6 +219,35 @@ LANNER_INLINE I32 to_int(F32 x) { return __builtin_convertvector(x, I32); }
 LANNER_INLINE I64 to_int(F64 x) { return __builtin_convertvector(x, I64); }
 LANNER_INLINE F32 to_float(I32 x) { return __builtin_convertvector(x, F32); }
 LANNER_INLINE F64 to_float(I64 x) { return __builtin_convertvector(x, F64); }
+
+// The product of the lower 32 bits of each 64-bit lane, whole.
+LANNER_INLINE U64 mul_low_halves(U64 a, U64 b) {
+#if defined(__AVX512F__)
+  return (U64)_mm512_maskz_mul_epu32(0xff, (__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+  return (U64)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+  return (U64)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#elif defined(__ARM_NEON)
+  return (U64)vmull_u32(vmovn_u64((uint64x2_t)a), vmovn_u64((uint64x2_t)b));
+#else
+  return (a & 0xffffffff) * (b & 0xffffffff);
+#endif
+}
+
+// x as it is: keeps the compiler from joining the operation that gave x with the next one into an fma, where a result
+// must have the same bits on all instruction sets.
+template <class Vector>
+LANNER_INLINE Vector rounded(Vector x) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(x));
+#elif defined(__SSE2__)
+  asm("" : "+x"(x));
+#elif defined(__ARM_NEON)
+  asm("" : "+w"(x));
+#endif
+  return x;
+}
 
 // ---- across lanes, always in the same order ----------------------------------------------------------------
 
