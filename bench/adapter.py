@@ -1,0 +1,170 @@
+"""lanner's side of the comparison with other frameworks: `workloads()`, `make(name, threads)`, `VERSION`.
+
+The harness puts its folder, with `workloads.py`, on the path. Networks start from its weights and see its batches.
+"""
+
+import lanner as ln
+import workloads as suite
+from lanner import nn, optim
+from lanner.nn import functional
+
+VERSION = ln.__version__
+MISSING = {"recurrent", "attention", "position"}  # layers that lanner does not have yet
+
+
+class Residual(nn.Module):
+    def __init__(self, main, short):
+        super().__init__()
+        self.main, self.short = build(main), build(short)
+
+    def forward(self, x):
+        return self.main(x) + self.short(x)
+
+
+class GlobalAveragePool(nn.Module):
+    def forward(self, x):
+        return ln.mean(x, axis=(2, 3))
+
+
+LAYERS = {
+    "linear": nn.Linear,
+    "conv": lambda i, o, k, s, p, bias: nn.Conv2d(i, o, k, s, p, bias=bias),
+    "deconv": lambda i, o, k, s, p, bias: nn.ConvTranspose2d(i, o, k, s, p, bias=bias),
+    "batchnorm": nn.BatchNorm2d,
+    "layernorm": nn.LayerNorm,
+    "embedding": nn.Embedding,
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+    "maxpool": nn.MaxPool2d,
+    "flatten": nn.Flatten,
+    "residual": Residual,
+    "global_avgpool": GlobalAveragePool,
+    "reshape": lambda *shape: nn.Unflatten(1, shape),
+}
+
+
+def kinds(layers):
+    for kind, *numbers in layers:
+        yield kind
+        if kind == "residual":
+            yield from kinds(numbers[0] + numbers[1])
+
+
+def workloads():
+    return [w["name"] for w in suite.SUITE if w["kind"] == "kernel" or not MISSING & set(kinds(w["layers"]))]
+
+
+def build(layers):
+    return nn.Sequential(*(LAYERS[kind](*numbers) for kind, *numbers in layers))
+
+
+def network(layers):
+    net = build(layers)
+    state = {name: ln.tensor(value) for name, value in suite.parameters(layers).items()}
+    state |= {name: t for name, t in net.state_dict().items() if name.endswith("num_batches_tracked")}
+    net.load_state_dict(state)
+    return net
+
+
+def optimizer(w, net):
+    kind = {"sgd": optim.SGD, "adam": optim.Adam, "adamw": optim.AdamW}[w["optimizer"].split("_")[0]]
+    return kind(net.parameters(), **suite.OPTIMIZERS[w["optimizer"]])
+
+
+def training(w):
+    net = network(w["layers"])
+    update = optimizer(w, net)
+    data = [(ln.tensor(x), ln.tensor(y)) for x, y in suite.batches(w)]
+    loss_of = functional.binary_cross_entropy_with_logits if w["loss"] == "bce_logits" else functional.cross_entropy
+    count = 0
+
+    def step():
+        nonlocal count
+        x, y = data[count % len(data)]
+        count += 1
+        update.zero_grad()
+        loss = loss_of(net(x), y)
+        loss.backward()
+        update.step()
+        return loss
+
+    return step
+
+
+def gan(w):
+    discriminator, generator = network(w["layers"]), network(w["generator"])
+    update_d, update_g = optimizer(w, discriminator), optimizer(w, generator)
+    data = [(ln.tensor(real), ln.tensor(latent)) for real, latent in suite.batches(w)]
+    loss_of = functional.binary_cross_entropy_with_logits
+    ones, zeros = ln.ones((w["batch"], 1)), ln.zeros((w["batch"], 1))
+    count = 0
+
+    def step():
+        nonlocal count
+        real, latent = data[count % len(data)]
+        count += 1
+        fake = generator(latent)
+        update_d.zero_grad()
+        loss = loss_of(discriminator(real), ones) + loss_of(discriminator(fake.detach()), zeros)
+        loss.backward()
+        update_d.step()
+        update_g.zero_grad()
+        discriminator.requires_grad_(False)
+        loss_of(discriminator(fake), ones).backward()
+        discriminator.requires_grad_(True)
+        update_g.step()
+        return loss
+
+    return step
+
+
+def prediction(w):
+    net = network(w["layers"])
+    net.eval()
+    data = [ln.tensor(x) for x, _ in suite.batches(w)]
+    count = 0
+
+    def step():
+        nonlocal count
+        count += 1
+        with ln.no_grad():
+            return net(data[(count - 1) % len(data)]).numpy()
+
+    return step
+
+
+def kernel(w):
+    arrays = [ln.tensor(a) for a in suite.operands(w)]
+    pad = w.get("pad", 0)
+    functions = {
+        "gemm": lambda a, b: a @ b,
+        "conv2d": lambda x, k: functional.conv2d(x, k, padding=pad),
+        "softmax": lambda x: functional.softmax(x, axis=-1),
+        "layernorm": lambda x, g, b: functional.layer_norm(x, x.shape[1:], g, b),
+        "gelu": functional.gelu,
+        "sum": ln.sum,
+    }
+    if w["op"] == "conv2d_backward":
+        x, weight, g = arrays
+        return lambda: tuple(
+            t.numpy() for t in (ln.conv_input_grad(g, weight, x.shape, pad), ln.conv_weight_grad(g, x, weight.shape, pad))
+        )
+    f = functions[w["op"]]
+
+    def step():
+        with ln.no_grad():
+            return f(*arrays).numpy()
+
+    return step
+
+
+def make(name, threads):
+    ln.set_num_threads(threads)
+    w = suite.BY_NAME[name]
+    if w["kind"] == "kernel":
+        return kernel(w), 1
+    if w["kind"] == "predict":
+        return prediction(w), w["batch"]
+    return (gan(w) if w["loss"] == "gan" else training(w)), w["batch"]
