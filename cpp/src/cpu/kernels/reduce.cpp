@@ -1,0 +1,505 @@
+#include "cpu/kernels/reduce.h"
+
+#include "cpu/kernels/lines.h"
+#include "cpu/simd.h"
+
+namespace lanner::cpu::LANNER_ISA {
+namespace {
+
+// ---- what is reduced ------------------------------------------------------------------------------------------------
+
+template <class T>
+constexpr bool kFloat = false;
+template <>
+constexpr bool kFloat<float> = true;
+template <>
+constexpr bool kFloat<double> = true;
+
+template <class T>
+struct Wide {  // of integers
+  using Type = int64_t;
+};
+template <>
+struct Wide<uint64_t> {
+  using Type = uint64_t;
+};
+template <>
+struct Wide<float> {
+  using Type = float;
+};
+template <>
+struct Wide<double> {
+  using Type = double;
+};
+
+template <class T>
+constexpr T lowest() {
+  if constexpr (kFloat<T>) {
+    return static_cast<T>(-__builtin_inf());
+  } else if constexpr (static_cast<T>(-1) > static_cast<T>(0)) {
+    return 0;
+  } else {
+    return static_cast<T>(static_cast<uint64_t>(1) << (8 * sizeof(T) - 1));
+  }
+}
+template <class T>
+constexpr T highest() {
+  if constexpr (kFloat<T>) {
+    return static_cast<T>(__builtin_inf());
+  } else {
+    return static_cast<T>(~lowest<T>());
+  }
+}
+
+// kVector: works on V<T> as it does on T. kOrdered: rounding depends on the order, so it is pairwise.
+template <class T>
+struct SumOf {
+  using In = T;
+  using Acc = typename Wide<T>::Type;
+  static constexpr bool kVector = kFloat<T>, kOrdered = kFloat<T>, kEarly = false;
+  static constexpr Acc kIdentity = 0;
+  LANNER_INLINE static Acc map(T x) { return static_cast<Acc>(x); }
+  template <class X>
+  LANNER_INLINE static X map_vector(X x) {
+    return x;
+  }
+  template <class X>
+  LANNER_INLINE static X combine(X a, X b) {
+    return a + b;
+  }
+};
+template <class T>
+struct SumSquaresOf : SumOf<T> {
+  using Acc = typename SumOf<T>::Acc;
+  LANNER_INLINE static Acc map(T x) { return static_cast<Acc>(x) * static_cast<Acc>(x); }
+  template <class X>
+  LANNER_INLINE static X map_vector(X x) {
+    return x * x;
+  }
+};
+template <class T>
+struct ProdOf : SumOf<T> {
+  static constexpr typename SumOf<T>::Acc kIdentity = 1;
+  template <class X>
+  LANNER_INLINE static X combine(X a, X b) {
+    return a * b;
+  }
+};
+template <class T>
+struct MaxOf {
+  using In = T;
+  using Acc = T;
+  static constexpr bool kVector = kFloat<T>, kOrdered = false, kEarly = false;
+  static constexpr Acc kIdentity = lowest<T>();
+  LANNER_INLINE static Acc map(T x) { return x; }
+  template <class X>
+  LANNER_INLINE static X map_vector(X x) {
+    return x;
+  }
+  template <class X>
+  LANNER_INLINE static X combine(X a, X b) {
+    return max_nan(a, b);
+  }
+};
+template <class T>
+struct MinOf : MaxOf<T> {
+  static constexpr T kIdentity = highest<T>();
+  template <class X>
+  LANNER_INLINE static X combine(X a, X b) {
+    return min_nan(a, b);
+  }
+};
+template <class T>
+struct AnyOf {
+  using In = T;
+  using Acc = uint8_t;
+  static constexpr bool kVector = false, kOrdered = false, kEarly = true;
+  static constexpr Acc kIdentity = 0;
+  LANNER_INLINE static Acc map(T x) { return x != 0; }
+  LANNER_INLINE static Acc combine(Acc a, Acc b) { return a | b; }
+};
+template <class T>
+struct AllOf : AnyOf<T> {
+  static constexpr uint8_t kIdentity = 1;
+  LANNER_INLINE static uint8_t combine(uint8_t a, uint8_t b) { return a & b; }
+};
+
+// ---- walking --------------------------------------------------------------------------------------------------------
+
+struct Cursor {
+  const Walk& walk;
+  int64_t index[8];
+  int64_t offset = 0;
+
+  Cursor(const Walk& w, int64_t linear) : walk(w) {
+    for (int d = w.rank - 1; d >= 0; --d) {
+      index[d] = linear % w.size[d];
+      linear /= w.size[d];
+      offset += index[d] * w.stride[d];
+    }
+  }
+  void next() {
+    for (int d = walk.rank - 1; d >= 0; --d) {
+      offset += walk.stride[d];
+      if (++index[d] < walk.size[d]) return;
+      offset -= index[d] * walk.stride[d];
+      index[d] = 0;
+    }
+  }
+};
+
+// Where a group of kGroup partial results goes so that all are added pairwise: a binary counter. Level l holds the
+// combination of 2^l of them; `carry(l)` combines level l into what is carried, `keep(l)` stores that in level l.
+template <class Carry, class Keep>
+LANNER_INLINE void count_up(uint64_t& counter, Carry carry, Keep keep) {
+  int level = 0;
+  for (uint64_t c = counter++; c & 1; c >>= 1) carry(level++);
+  keep(level);
+}
+
+constexpr int kLevels = 48;
+
+template <class O>
+struct Total {
+  using Acc = typename O::Acc;
+  Acc level[O::kOrdered ? kLevels : 1];
+  uint64_t counter = 0;
+
+  Total() {
+    if constexpr (!O::kOrdered) level[0] = O::kIdentity;
+  }
+  LANNER_INLINE void add(Acc a) {
+    if constexpr (O::kOrdered) {
+      count_up(
+          counter, [&](int l) { a = O::combine(level[l], a); }, [&](int l) { level[l] = a; });
+    } else {
+      level[0] = O::combine(level[0], a);
+    }
+  }
+  Acc value() const {
+    if constexpr (O::kOrdered) {
+      bool any = false;
+      Acc sum = O::kIdentity;
+      int l = 0;
+      for (uint64_t c = counter; c; c >>= 1, ++l) {
+        if (!(c & 1)) continue;
+        sum = any ? O::combine(level[l], sum) : level[l];
+        any = true;
+      }
+      return sum;
+    } else {
+      return level[0];
+    }
+  }
+};
+
+// ---- a line that is reduced -------------------------------------------------------------------------------------------
+
+// Eight accumulators hide the latency of an addition; sixteen rounds of them keep the chain of additions that round one
+// after the other as short as NumPy's.
+template <class T>
+constexpr int64_t kBlock = 8 * 16 * (kFloat<T> ? kVectorBytes / static_cast<int>(sizeof(T)) : 32);
+
+template <class O>
+LANNER_INLINE typename O::Acc across_lanes(V<typename O::In> v) {
+  using T = typename O::In;
+  T lane[kLanes<T>];
+  store(lane, v);
+  for (int half = kLanes<T> / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lane[i] = O::combine(lane[i], lane[i + half]);
+  return lane[0];
+}
+
+// At most kBlock elements.
+template <class O>
+typename O::Acc block(const typename O::In* x, int64_t n) {
+  using T = typename O::In;
+  if constexpr (O::kVector) {
+    constexpr int64_t L = kLanes<T>;
+    const V<T> identity = splat<T>(O::kIdentity);
+    V<T> a[8];
+    for (auto& v : a) v = identity;
+    int64_t i = 0;
+    for (; i + 8 * L <= n; i += 8 * L) {
+#pragma GCC unroll 8
+      for (int u = 0; u < 8; ++u) a[u] = O::combine(a[u], O::map_vector(load(x + i + u * L)));
+    }
+    for (; i + L <= n; i += L) a[0] = O::combine(a[0], O::map_vector(load(x + i)));
+    if (i < n) {
+      const V<T> rest = O::map_vector(load_n(x + i, static_cast<size_t>(n - i)));
+      a[1] = O::combine(a[1], select(first_lanes<T>(n - i), rest, identity));
+    }
+    for (int half = 4; half > 0; half /= 2)
+      for (int u = 0; u < half; ++u) a[u] = O::combine(a[u], a[u + half]);
+    return across_lanes<O>(a[0]);
+  } else {
+    typename O::Acc a = O::kIdentity;
+    for (int64_t i = 0; i < n; ++i) a = O::combine(a, O::map(x[i]));
+    return a;
+  }
+}
+
+template <class O>
+void add_line(Total<O>& total, const typename O::In* x, int64_t n, int64_t stride) {
+  using T = typename O::In;
+  for (int64_t i = 0; i < n; i += kBlock<T>) {
+    const int64_t m = n - i < kBlock<T> ? n - i : kBlock<T>;
+    if (stride == 1) {
+      total.add(block<O>(x + i, m));
+    } else {
+      T buffer[kBlock<T>];
+      for (int64_t j = 0; j < m; ++j) buffer[j] = x[(i + j) * stride];
+      total.add(block<O>(buffer, m));
+    }
+    if constexpr (O::kEarly) {
+      if (total.value() != O::kIdentity) return;
+    }
+  }
+}
+
+template <class O>
+void reduce_rows(const ReduceJob& job, const typename O::In* x, typename O::Acc* out, int64_t k0, int64_t k1,
+                 int64_t r0, int64_t r1) {
+  Cursor kept(job.kept, k0);
+  for (int64_t k = k0; k < k1; ++k, kept.next()) {
+    const typename O::In* from = x + kept.offset;
+    if (job.reduced.rank == 0 && job.line_stride == 1 && job.line <= kBlock<typename O::In> && r1 > r0) {
+      out[k] = block<O>(from, job.line);
+      continue;
+    }
+    Total<O> total;
+    Cursor reduced(job.reduced, r0);
+    for (int64_t r = r0; r < r1; ++r, reduced.next()) {
+      add_line(total, from + reduced.offset, job.line, job.line_stride);
+      if constexpr (O::kEarly) {
+        if (total.value() != O::kIdentity) break;
+      }
+    }
+    out[k] = total.value();
+  }
+}
+
+// ---- a line that is kept ------------------------------------------------------------------------------------------------
+
+// Rows that are added one after the other, in registers, before the pairwise counter: 16 pages are few enough for the
+// first-level TLB.
+constexpr int kGroup = 16;
+
+// acc[0..m) = the rows at x + row[0..rows), combined in order.
+template <class O>
+LANNER_INLINE void group_of_rows(const typename O::In* x, const int64_t* row, int rows, int64_t m,
+                                 typename O::Acc* acc) {
+  using T = typename O::In;
+  if constexpr (O::kVector) {
+    constexpr int64_t L = kLanes<T>;
+    int64_t j = 0;
+    for (; j + 2 * L <= m; j += 2 * L) {
+      V<T> a = splat<T>(O::kIdentity), b = a;
+      for (int r = 0; r < rows; ++r) {
+        const T* p = x + row[r] + j;
+        a = O::combine(a, O::map_vector(load(p)));
+        b = O::combine(b, O::map_vector(load(p + L)));
+      }
+      store(acc + j, a);
+      store(acc + j + L, b);
+    }
+    for (; j < m; j += L) {
+      const size_t n = static_cast<size_t>(m - j < L ? m - j : L);
+      V<T> a = splat<T>(O::kIdentity);
+      for (int r = 0; r < rows; ++r) a = O::combine(a, O::map_vector(load_n(x + row[r] + j, n)));
+      store_n(acc + j, a, n);
+    }
+  } else {
+    for (int64_t j = 0; j < m; ++j) acc[j] = O::kIdentity;
+    for (int r = 0; r < rows; ++r) {
+      const T* p = x + row[r];
+      for (int64_t j = 0; j < m; ++j) acc[j] = O::combine(acc[j], O::map(p[j]));
+    }
+  }
+}
+
+template <class O>
+LANNER_INLINE void combine_into(typename O::Acc* a, const typename O::Acc* b, int64_t m) {
+  for (int64_t j = 0; j < m; ++j) a[j] = O::combine(b[j], a[j]);
+}
+
+template <class O>
+void reduce_columns(const ReduceJob& job, const typename O::In* x, typename O::Acc* out, int64_t k0, int64_t k1,
+                    int64_t r0, int64_t r1) {
+  using Acc = typename O::Acc;
+  const int64_t tiles = (job.line + kReduceTile - 1) / kReduceTile;
+  for (int64_t k = k0; k < k1; ++k) {
+    const int64_t outer = k / tiles, first = k % tiles * kReduceTile;
+    const int64_t m = job.line - first < kReduceTile ? job.line - first : kReduceTile;
+    const auto* from = x + Cursor(job.kept, outer).offset + first;
+    Acc* to = out + outer * job.line + first;
+
+    alignas(64) Acc level[O::kOrdered ? 32 : 1][kReduceTile];
+    alignas(64) Acc carried[kReduceTile];
+    uint64_t counter = 0;
+    if constexpr (!O::kOrdered)
+      for (int64_t j = 0; j < m; ++j) level[0][j] = O::kIdentity;
+
+    Cursor reduced(job.reduced, r0);
+    for (int64_t r = r0; r < r1;) {
+      int64_t row[kGroup];
+      int rows = 0;
+      for (; rows < kGroup && r < r1; ++rows, ++r, reduced.next()) row[rows] = reduced.offset;
+      group_of_rows<O>(from, row, rows, m, carried);
+      if constexpr (O::kOrdered) {
+        count_up(
+            counter, [&](int l) { combine_into<O>(carried, level[l], m); },
+            [&](int l) { __builtin_memcpy(level[l], carried, static_cast<size_t>(m) * sizeof(Acc)); });
+      } else {
+        combine_into<O>(level[0], carried, m);
+      }
+    }
+    if constexpr (O::kOrdered) {
+      int l = 0, lowest_level = -1;
+      for (uint64_t c = counter; c; c >>= 1, ++l) {
+        if (!(c & 1)) continue;
+        if (lowest_level < 0) {
+          lowest_level = l;
+        } else {
+          combine_into<O>(level[lowest_level], level[l], m);
+        }
+      }
+      if (lowest_level < 0) {
+        for (int64_t j = 0; j < m; ++j) to[j] = O::kIdentity;
+      } else {
+        __builtin_memcpy(to, level[lowest_level], static_cast<size_t>(m) * sizeof(Acc));
+      }
+    } else {
+      __builtin_memcpy(to, level[0], static_cast<size_t>(m) * sizeof(Acc));
+    }
+  }
+}
+
+template <class O>
+void reduce(const ReduceJob& job, const void* x, void* out, int64_t k0, int64_t k1, int64_t r0, int64_t r1) {
+  const auto* from = static_cast<const typename O::In*>(x);
+  auto* to = static_cast<typename O::Acc*>(out);
+  if (job.columns) {
+    reduce_columns<O>(job, from, to, k0, k1, r0, r1);
+  } else {
+    reduce_rows<O>(job, from, to, k0, k1, r0, r1);
+  }
+}
+
+// ---- argmax, argmin -----------------------------------------------------------------------------------------------------
+
+template <class O, class T>
+LANNER_INLINE bool beats(T x, T best) {
+  const T winner = O::combine(best, x);
+  return (winner != best && best == best);
+}
+
+// The extreme of each block, then a search of the block that holds it.
+template <class O>
+int64_t arg_line(const typename O::In* x, int64_t n) {
+  using T = typename O::In;
+  T best = x[0];
+  int64_t where = 0;
+  for (int64_t i = 0; i < n; i += kBlock<T>) {
+    const int64_t m = n - i < kBlock<T> ? n - i : kBlock<T>;
+    const T extreme = block<O>(x + i, m);
+    if (beats<O>(extreme, best)) {
+      best = extreme;
+      where = i;
+    }
+  }
+  while (!(x[where] == best || (best != best && x[where] != x[where]))) ++where;
+  return where;
+}
+
+template <class O>
+void arg(const void* from, int64_t* out, int64_t outer, int64_t n, int64_t inner) {
+  using T = typename O::In;
+  const T* x = static_cast<const T*>(from);
+  if (inner == 1) {
+    for (int64_t o = 0; o < outer; ++o) out[o] = arg_line<O>(x + o * n, n);
+    return;
+  }
+  for (int64_t o = 0; o < outer; ++o, x += n * inner, out += inner) {
+    for (int64_t first = 0; first < inner; first += kReduceTile) {
+      const int64_t m = inner - first < kReduceTile ? inner - first : kReduceTile;
+      T best[kReduceTile];
+      for (int64_t j = 0; j < m; ++j) {
+        best[j] = x[first + j];
+        out[first + j] = 0;
+      }
+      for (int64_t i = 1; i < n; ++i) {
+        const T* row = x + i * inner + first;
+        for (int64_t j = 0; j < m; ++j) {
+          const bool take = beats<O>(row[j], best[j]);
+          best[j] = take ? row[j] : best[j];
+          out[first + j] = take ? i : out[first + j];
+        }
+      }
+    }
+  }
+}
+
+// ---- cumulative ---------------------------------------------------------------------------------------------------------
+
+template <class T>
+struct Exact {
+  using Type = T;
+};
+template <>
+struct Exact<float> {
+  using Type = double;
+};
+
+template <class O>
+void cumulative(const void* from, void* to, int64_t outer, int64_t n, int64_t inner, bool reverse) {
+  using T = typename O::In;
+  using Out = typename O::Acc;
+  using Acc = typename Exact<Out>::Type;
+  const int64_t step = reverse ? -inner : inner, start = reverse ? (n - 1) * inner : 0;
+  const T* x = static_cast<const T*>(from) + start;
+  Out* y = static_cast<Out*>(to) + start;
+  for (int64_t o = 0; o < outer; ++o, x += n * inner, y += n * inner) {
+    if (inner == 1) {
+      Acc a = O::kIdentity;
+      for (int64_t i = 0, at = 0; i < n; ++i, at += step) {
+        a = O::combine(a, static_cast<Acc>(x[at]));
+        y[at] = static_cast<Out>(a);
+      }
+      continue;
+    }
+    for (int64_t first = 0; first < inner; first += kReduceTile) {
+      const int64_t m = inner - first < kReduceTile ? inner - first : kReduceTile;
+      Acc a[kReduceTile];
+      for (int64_t j = 0; j < m; ++j) a[j] = O::kIdentity;
+      for (int64_t i = 0, at = first; i < n; ++i, at += step) {
+        for (int64_t j = 0; j < m; ++j) {
+          a[j] = O::combine(a[j], static_cast<Acc>(x[at + j]));
+          y[at + j] = static_cast<Out>(a[j]);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+// In the order of DType; bool is a byte that is 0 or 1.
+#define LANNER_EACH_DTYPE(f, O)                                                                              \
+  {                                                                                                          \
+    f<O<uint8_t>>, f<O<uint8_t>>, f<O<uint16_t>>, f<O<uint32_t>>, f<O<uint64_t>>, f<O<int8_t>>, f<O<int16_t>>, \
+        f<O<int32_t>>, f<O<int64_t>>, nullptr, nullptr, f<O<float>>, f<O<double>>                            \
+  }
+
+extern const ReduceKernels reduce_kernels;
+const ReduceKernels reduce_kernels = {
+    {LANNER_EACH_DTYPE(reduce, SumOf), LANNER_EACH_DTYPE(reduce, SumSquaresOf), LANNER_EACH_DTYPE(reduce, ProdOf),
+     LANNER_EACH_DTYPE(reduce, MaxOf), LANNER_EACH_DTYPE(reduce, MinOf), LANNER_EACH_DTYPE(reduce, AnyOf),
+     LANNER_EACH_DTYPE(reduce, AllOf)},
+    LANNER_EACH_DTYPE(arg, MaxOf),
+    LANNER_EACH_DTYPE(arg, MinOf),
+    LANNER_EACH_DTYPE(cumulative, SumOf),
+    LANNER_EACH_DTYPE(cumulative, ProdOf),
+};
+
+}  // namespace lanner::cpu::LANNER_ISA
