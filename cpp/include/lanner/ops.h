@@ -1,0 +1,4 @@
+// All ops, by family.
+#pragma once
+
+#include "lanner/ops/shape.h"
