@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "core/half.h"
@@ -10,6 +9,7 @@
 #include "cpu/kernels/random.h"
 #include "lanner/ops.h"
 #include "lanner/parallel.h"
+#include "ops/assign.h"
 #include "ops/op.h"
 
 namespace lanner {
@@ -91,28 +91,6 @@ void check_probability(const char* op, double p) {
 uint64_t threshold_of(double p) { return static_cast<uint64_t>(std::nearbyint(p * 0x1p32)); }
 
 DType drawn_dtype(DType dtype) { return is_half(dtype) ? DType::Float32 : dtype; }
-
-// Writes row-major `values` into x, whose strides may be any.
-void assign(const Tensor& x, const Tensor& values) {
-  const size_t bytes = itemsize(x.dtype());
-  const char* from = static_cast<const char*>(values.raw());
-  char* to = static_cast<char*>(x.raw());
-  if (x.is_contiguous()) {
-    if (x.size() > 0) std::memcpy(to, from, static_cast<size_t>(x.size()) * bytes);
-    return;
-  }
-  Dims index = Dims::filled(x.ndim(), 0);
-  int64_t offset = 0;
-  for (int64_t i = 0; i < x.size(); ++i) {
-    std::memcpy(to + offset * static_cast<int64_t>(bytes), from + i * static_cast<int64_t>(bytes), bytes);
-    for (int axis = x.ndim() - 1; axis >= 0; --axis) {
-      offset += x.strides()[axis];
-      if (++index[axis] < x.size(axis)) break;
-      offset -= x.size(axis) * x.strides()[axis];
-      index[axis] = 0;
-    }
-  }
-}
 
 }  // namespace
 
