@@ -12,13 +12,10 @@
 
 #include "lanner/autodiff.h"
 #include "lanner/file.h"
+#include "lanner/ops/elementwise.h"
 #include "model/atomic_file.h"
-#include "ops/op.h"
 
 namespace lanner {
-namespace ops {
-Tensor contiguous(const Tensor& x);
-}
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "the data of a safetensors file is little-endian");
