@@ -8,6 +8,8 @@
 #include "lanner/error.h"
 #include "lanner/file.h"
 #include "lanner/ops.h"
+#include "lanner/optim.h"
 #include "lanner/parallel.h"
+#include "lanner/random.h"
 #include "lanner/shape.h"
 #include "lanner/tensor.h"
