@@ -15,6 +15,11 @@ class ShapeError : public Error {
  public:
   using Error::Error;
 };
+// An index that leaves its axis.
+class IndexError : public ShapeError {
+ public:
+  using ShapeError::ShapeError;
+};
 class DTypeError : public Error {
  public:
   using Error::Error;

@@ -10,7 +10,7 @@
   LANNER_FAMILY(ReduceKernels, reduce)        \
   /* LANNER_FAMILY(SoftmaxKernels, softmax) */      \
   LANNER_FAMILY(NormKernels, norm)            \
-  /* LANNER_FAMILY(IndexKernels, indexing) */       \
-  /* LANNER_FAMILY(SortKernels, sort) */            \
+  LANNER_FAMILY(IndexKernels, indexing)             \
+  LANNER_FAMILY(SortKernels, sort)                  \
   LANNER_FAMILY(RandomKernels, random)              \
   LANNER_FAMILY(OptimKernels, optim)
