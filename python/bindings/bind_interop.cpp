@@ -103,7 +103,7 @@ Tensor from_dlpack(const py::object& object) {
 
 py::object to_array(const Tensor& x, const py::object& dtype, const py::object& copy) {
   py::object array = tensor_to_numpy(x);
-  if (!dtype.is_none() && !array.attr("dtype").equal(dtype)) return array.attr("astype")(dtype);
+  if (!dtype.is_none() && !py::object(array.attr("dtype")).equal(dtype)) return array.attr("astype")(dtype);
   return !copy.is_none() && copy.cast<bool>() ? array.attr("copy")() : array;
 }
 

@@ -121,7 +121,7 @@ struct type_caster<lanner::python::Operand> {
     }
     if (hasattr(src, "__len__") || hasattr(src, "shape")) {
       // NumPy's scalars are numbers too; arrays must be made tensors by the user, who then sees the copy.
-      if (!hasattr(src, "shape") || !reinterpret_borrow<object>(src).attr("shape").equal(tuple(0))) return false;
+      if (!hasattr(src, "shape") || !object(reinterpret_borrow<object>(src).attr("shape")).equal(tuple(0))) return false;
       value.tensor = lanner::python::tensor_from_object(src, std::nullopt, true);
       return true;
     }
