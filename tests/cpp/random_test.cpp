@@ -42,14 +42,14 @@ TEST(Philox, KnownAnswers) {  // from Random123's kat_vectors
             (std::vector<uint32_t>{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
-class RandomKernels : public testing::TestWithParam<const cpu::KernelTable*> {
+class RandomKernelsTest : public testing::TestWithParam<const cpu::KernelTable*> {
  protected:
   const cpu::RandomKernels& k = *GetParam()->random;
 };
-INSTANTIATE_TEST_SUITE_P(Isa, RandomKernels, testing::ValuesIn(cpu::available()),
+INSTANTIATE_TEST_SUITE_P(Isa, RandomKernelsTest, testing::ValuesIn(cpu::available()),
                          [](const auto& info) { return std::string(info.param->isa); });
 
-TEST_P(RandomKernels, WordsArePhilox) {
+TEST_P(RandomKernelsTest, WordsArePhilox) {
   for (const int64_t n : kSizes) {
     const RandomSlice s{0x0123456789abcdef, 0xfedcba9876543210, 128, n};
     std::vector<uint32_t> out(static_cast<size_t>(n) + 1, 7);
@@ -63,7 +63,7 @@ TEST_P(RandomKernels, WordsArePhilox) {
   for (int64_t i = 0; i < 64; ++i) ASSERT_EQ(out[i], reference_word(far, far.begin + i));
 }
 
-TEST_P(RandomKernels, UniformHasTheSameBitsEverywhere) {
+TEST_P(RandomKernelsTest, UniformHasTheSameBitsEverywhere) {
   for (const int64_t n : kSizes) {
     const RandomSlice s{1, 2, 64, n};
     std::vector<float> f(static_cast<size_t>(n) + 1, 7);
@@ -81,7 +81,7 @@ TEST_P(RandomKernels, UniformHasTheSameBitsEverywhere) {
   }
 }
 
-TEST_P(RandomKernels, NormalIsBoxMuller) {
+TEST_P(RandomKernelsTest, NormalIsBoxMuller) {
   const double pi = std::acos(-1.0);
   for (const int64_t n : kSizes) {
     const RandomSlice s{3, 4, 192, n};
@@ -108,7 +108,7 @@ TEST_P(RandomKernels, NormalIsBoxMuller) {
   }
 }
 
-TEST_P(RandomKernels, BernoulliAndDropoutChooseTheSame) {
+TEST_P(RandomKernelsTest, BernoulliAndDropoutChooseTheSame) {
   for (const uint64_t threshold : {uint64_t{0}, uint64_t{1}, uint64_t{0x40000000}, uint64_t{1} << 32})
     for (const int64_t n : kSizes) {
       const RandomSlice s{5, 6, 0, n};
@@ -132,7 +132,7 @@ TEST_P(RandomKernels, BernoulliAndDropoutChooseTheSame) {
     }
 }
 
-TEST_P(RandomKernels, IntegersAreLemires) {
+TEST_P(RandomKernelsTest, IntegersAreLemires) {
   for (const uint64_t range : {uint64_t{1}, uint64_t{10}, uint64_t{200}, (uint64_t{1} << 31) + 1, uint64_t{1} << 32,
                                (uint64_t{1} << 32) + 1, (uint64_t{1} << 63) + 1, uint64_t{0}}) {
     const int64_t n = 1000;
