@@ -34,7 +34,7 @@ DType dtype_from_object(py::handle object);  // a dtype, its name, a NumPy dtype
 Tensor tensor_from_object(py::handle object, std::optional<DType> dtype, bool copy);
 py::object tensor_to_numpy(const Tensor& x);
 
-// Indexing, in bind_indexing.cpp.
+// Indexing, in getitem.cpp.
 Tensor getitem(const Tensor& x, py::object key);
 void setitem(const Tensor& x, py::object key, py::object value);
 

@@ -6,6 +6,9 @@
   PART(tensor)       \
   PART(file)         \
   PART(shape)        \
+  PART(indexing)     \
+  PART(join)         \
+  PART(sort)         \
   PART(autodiff)     \
   PART(config)
 
@@ -20,7 +23,7 @@ namespace {
 // lanner's errors are ValueError, TypeError and RuntimeError too, so that code which knows nothing of lanner catches
 // what it expects.
 void bind_errors(py::module_& m) {
-  static py::handle error, shape, dtype, device, format;
+  static py::handle error, shape, index, dtype, device, format;
   const auto make = [&m](const char* name, const py::tuple& bases, const char* doc) {
     const std::string full = std::string("lanner.") + name;
     py::object type = py::reinterpret_steal<py::object>(PyErr_NewExceptionWithDoc(full.c_str(), doc, bases.ptr(), nullptr));
@@ -31,12 +34,15 @@ void bind_errors(py::module_& m) {
   const py::handle value_error = PyExc_ValueError, type_error = PyExc_TypeError, runtime_error = PyExc_RuntimeError;
   error = make("Error", py::make_tuple(runtime_error), "What every mistake in the use of lanner raises.");
   shape = make("ShapeError", py::make_tuple(error, value_error), "Shapes, axes or indices that do not fit.");
+  index = make("IndexError", py::make_tuple(shape, py::handle(PyExc_IndexError)), "An index that leaves its axis.");
   dtype = make("DTypeError", py::make_tuple(error, type_error), "A dtype that the operation does not take.");
   device = make("DeviceError", py::make_tuple(error), "A device that is not there, or tensors on different ones.");
   format = make("FormatError", py::make_tuple(error, value_error), "A file that is damaged, or none of lanner's.");
   py::register_exception_translator([](std::exception_ptr p) {
     try {
       if (p) std::rethrow_exception(p);
+    } catch (const IndexError& e) {
+      PyErr_SetString(index.ptr(), e.what());
     } catch (const ShapeError& e) {
       PyErr_SetString(shape.ptr(), e.what());
     } catch (const DTypeError& e) {

@@ -3,5 +3,10 @@
 
 #include "lanner/ops/elementwise.h"
 #include "lanner/ops/indexing.h"
+#include "lanner/ops/join.h"
+#include "lanner/ops/loss.h"
+#include "lanner/ops/norm.h"
 #include "lanner/ops/random.h"
+#include "lanner/ops/reduce.h"
 #include "lanner/ops/shape.h"
+#include "lanner/ops/sort.h"

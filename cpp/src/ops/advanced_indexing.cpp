@@ -186,6 +186,31 @@ void index_put_(const Tensor& x, const Tensors& indices, const Tensor& value) {
   });
 }
 
+void assign_(const Tensor& x, const Tensors& indices, const Tensor& value) {
+  const NoGrad off;
+  // As in NumPy, leading axes of size 1 that x[indices] has not are no harm.
+  const auto fit = [&](const Tensor& v, int rank) {
+    Tensor out = v;
+    while (out.ndim() > rank && out.shape()[0] == 1) out = squeeze(out, {0});
+    return out;
+  };
+  if (indices.empty()) {
+    const Tensor v = fit(value, x.ndim());
+    x.will_write("setitem");
+    return copy_(x, broadcast_to(v, x.shape()));
+  }
+  const Tensor& first = indices[0];
+  const bool mask = first.defined() && first.dtype() == DType::Bool && first.shape() == x.shape();
+  if (mask && value.size() == 1) {  // without looking for the places
+    x.will_write("setitem");
+    return copy_(x, where(first, reshape(cast(value, x.dtype()), {}), x));
+  }
+  const Plan p = plan("setitem", x, indices);
+  Tensors plain(static_cast<size_t>(x.ndim()));
+  for (int i = 0; i < p.axes.size(); ++i) plain[static_cast<size_t>(p.axes[i])] = p.indices[static_cast<size_t>(i)];
+  index_put_(x, plain, fit(value, result_shape(x, p).size()));
+}
+
 Tensors nonzero(const Tensor& x) {
   check<ShapeError>(x.ndim() > 0, "nonzero: x must have at least 1 dimension");
   const Tensor mask = contiguous(x.dtype() == DType::Bool ? x : not_equal(x.detach(), Tensor::weak(0)));

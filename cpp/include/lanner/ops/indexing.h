@@ -43,8 +43,10 @@ Tensor embedding_bag(const Tensor& weight, const Tensor& indices, const Tensor& 
 Tensor index(const Tensor& x, const Tensors& indices);
 // A copy of x in which x[indices] = value; with `accumulate` x[indices] += value, once for each index.
 Tensor index_put(const Tensor& x, const Tensors& indices, const Tensor& value, bool accumulate = false);
-// The same in x itself. Not recorded for gradients.
+// The same in x itself, whose dtype the value takes. Not recorded for gradients.
 void index_put_(const Tensor& x, const Tensors& indices, const Tensor& value);
+// x[indices] = value in x itself, where no index at all means x[...].
+void assign_(const Tensor& x, const Tensors& indices, const Tensor& value);
 
 // For each axis of x, the int64 indices of the elements that are not 0, in row-major order.
 Tensors nonzero(const Tensor& x);
