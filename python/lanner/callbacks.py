@@ -106,7 +106,7 @@ class Callback:
         """After a batch of a prediction."""
 
     def on_nonfinite_loss(self, batch: int, loss: float, inputs: tuple[Tensor, ...], target: Tensor | None) -> None:
-        """When a loss is NaN or infinite, before it reaches the weights; skipped for the batch if training then stops."""
+        """When a loss is NaN or infinite, before it reaches the weights; if training then stops, it never does."""
 
 
 _HOOKS = [name for name in vars(Callback) if name.startswith("on_")]
@@ -115,7 +115,8 @@ _HOOKS = [name for name in vars(Callback) if name.startswith("on_")]
 class CallbackList:
     """Calls a hook of several callbacks, of those that have it.
 
-    >>> ln.callbacks.CallbackList([ln.callbacks.LambdaCallback(on_train_begin=lambda logs: print("go"))]).on_train_begin()
+    >>> go = ln.callbacks.LambdaCallback(on_train_begin=lambda: print("go"))
+    >>> ln.callbacks.CallbackList([go]).on_train_begin()
     go
     """
 
@@ -209,6 +210,7 @@ class EarlyStopping(_Monitor):
         self.on_train_begin()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Start counting anew."""
         self.wait = 0
         self.best: float | None = None
         self.best_epoch: int | None = None
@@ -216,6 +218,7 @@ class EarlyStopping(_Monitor):
         self._best_weights: dict[str, Tensor] | None = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Compare, and stop where patience is at its end."""
         value = self.value(logs)
         if value is None or epoch < self.start_from_epoch:
             return
@@ -232,6 +235,7 @@ class EarlyStopping(_Monitor):
             self.model.stop_training = True
 
     def on_train_end(self, logs: Logs | None = None) -> None:
+        """Put the best weights back."""
         if self._best_weights is not None:
             self.model.net.load_state_dict(self._best_weights)
             self._best_weights = None
@@ -269,15 +273,18 @@ class ModelCheckpoint(_Monitor):
         self._epoch = self._batches = 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Remember the epoch, for names."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Save where ``save_freq`` counts batches."""
         if self.save_freq != "epoch":
             self._batches += 1
             if self._batches % self.save_freq == 0:
                 self._save(self._epoch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Save where ``save_freq`` is an epoch."""
         if self.save_freq == "epoch":
             self._save(epoch, logs)
 
@@ -330,10 +337,12 @@ class ReduceLROnPlateau(_Monitor):
         self.on_train_begin()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Start counting anew."""
         self.best: float | None = None
         self.wait = self._cooling = 0
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Compare, and lower the rate where patience is at its end."""
         groups = _optimizer(self).param_groups
         if logs is not None:
             logs["lr"] = float(groups[0]["lr"])
@@ -369,6 +378,7 @@ class LearningRateScheduler(Callback):
         self.schedule, self.verbose = schedule, verbose
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Set the rate that the function gives."""
         groups = _optimizer(self).param_groups
         if not hasattr(self.schedule, "step"):
             for group in groups:
@@ -380,6 +390,7 @@ class LearningRateScheduler(Callback):
             print(f"LearningRateScheduler: epoch {epoch} has learning rate {groups[0]['lr']:.3g}")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Note the rate; step the schedule."""
         if logs is not None:
             logs["lr"] = float(_optimizer(self).param_groups[0]["lr"])
         if hasattr(self.schedule, "step"):
@@ -404,6 +415,7 @@ class CSVLogger(Callback):
         self._columns: list[str] = []
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Open the file anew, or read its columns."""
         self._columns = []
         if self.append and os.path.exists(self.filename):
             with open(self.filename, newline="") as file:
@@ -412,6 +424,7 @@ class CSVLogger(Callback):
             open(self.filename, "w").close()  # a file that cannot be written is found out before training
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Write a line."""
         row: dict[str, Any] = {"epoch": epoch, **(logs or {})}
         with open(self.filename, "a", newline="") as file:
             begins = not self._columns
@@ -437,12 +450,15 @@ class TerminateOnNaN(Callback):
     message: str | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Forget the last training."""
         self.message, self._epoch = None, 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Remember the epoch, for the message."""
         self._epoch = epoch
 
     def on_nonfinite_loss(self, batch: int, loss: float, inputs: tuple[Tensor, ...], target: Tensor | None) -> None:
+        """Find out where it came from, warn, stop."""
         cause = self.model.explain_nonfinite(inputs, target)
         self.message = f"TerminateOnNaN: the loss is {loss} in epoch {self._epoch}, batch {batch}: {cause}"
         self.model.stop_training = True

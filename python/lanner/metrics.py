@@ -103,15 +103,18 @@ class Mean(Metric):
         super().__init__(name if name is not None else getattr(fn, "__name__", "mean"))
 
     def reset(self) -> None:
+        """Forget all that was seen."""
         self._sum, self._samples = 0.0, 0
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Take one batch into account."""
         value = self.fn(prediction.detach(), target)
         samples = prediction.shape[0] if prediction.ndim else 1
         self._sum += float(value.item() if isinstance(value, Tensor) else value) * samples
         self._samples += samples
 
     def compute(self) -> float:
+        """Return the figure of all that was seen."""
         return _divide(self._sum, self._samples)
 
 
@@ -145,9 +148,11 @@ class Accuracy(Metric):
         super().__init__(name)
 
     def reset(self) -> None:
+        """Forget all that was seen."""
         self._right, self._total = 0, 0
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Take one batch into account."""
         guess, truth, _ = _labels(prediction, target, self.task, self.threshold, self.name)
         right, total = guess == truth, truth.size
         if self.ignore_index is not None:
@@ -157,9 +162,11 @@ class Accuracy(Metric):
         self._total += total
 
     def compute(self) -> float:
+        """Return the figure of all that was seen."""
         return _divide(self._right, self._total)
 
     def config(self) -> dict[str, Any]:
+        """Return the arguments that make the same metric again."""
         return {
             "task": self.task,
             "threshold": self.threshold,
@@ -182,9 +189,11 @@ class TopKAccuracy(Metric):
         super().__init__(name if name is not None else f"top_{k}_accuracy")
 
     def reset(self) -> None:
+        """Forget all that was seen."""
         self._right, self._total = 0, 0
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Take one batch into account."""
         prediction = prediction.detach()
         if prediction.ndim != 2:
             raise _core.ShapeError(f"{self.name}: expected scores [N, C], got {list(prediction.shape)}")
@@ -201,9 +210,11 @@ class TopKAccuracy(Metric):
         self._total += prediction.shape[0]
 
     def compute(self) -> float:
+        """Return the figure of all that was seen."""
         return _divide(self._right, self._total)
 
     def config(self) -> dict[str, Any]:
+        """Return the arguments that make the same metric again."""
         return {"k": self.k, "name": self.name}
 
 
@@ -360,12 +371,14 @@ class R2(Metric):
     """
 
     def reset(self) -> None:
+        """Forget all that was seen."""
         self._samples = 0
         self._mean: list[float] = []
         self._spread: list[float] = []  # sum of (y - mean)**2
         self._residual: list[float] = []
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Take one batch into account."""
         difference = _difference(prediction, target, self.name)
         if difference.size == 0:
             return
@@ -390,6 +403,7 @@ class R2(Metric):
         self._samples = total
 
     def compute(self) -> float:
+        """Return the figure of all that was seen."""
         if self._samples < 2:
             return math.nan
         figures = [
@@ -528,7 +542,7 @@ def _labels(
     each score answers yes or no."""
     prediction = prediction.detach()
     shape, expected = tuple(prediction.shape), tuple(target.shape)
-    if expected == shape + (1,) or shape == expected + (1,):
+    if expected == (*shape, 1) or shape == (*expected, 1):
         prediction, target = _core.reshape(prediction, (-1, 1)), _core.reshape(target, (-1, 1))
         same, columns = True, 1
     else:
@@ -563,6 +577,6 @@ def _difference(prediction: Tensor, target: Tensor, name: str) -> Tensor:
     """prediction - target in float64; [N] and [N, 1] belong together."""
     prediction = prediction.detach()
     shape, expected = tuple(prediction.shape), tuple(target.shape)
-    if shape != expected and shape != expected + (1,) and expected != shape + (1,):
+    if shape != expected and shape != (*expected, 1) and expected != (*shape, 1):
         raise _core.ShapeError(f"{name}: targets {list(expected)} do not have the shape of predictions {list(shape)}")
     return prediction.to(_core.float64) - _core.reshape(target, shape).to(_core.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -21,8 +22,8 @@ class Progress:
         self._bar: Any = None
         self._due = 0.0
         if verbose == 1:
-            from tqdm.auto import tqdm
-
+            # Untyped, and slow to import: only where a bar is shown.
+            tqdm = importlib.import_module("tqdm.auto").tqdm
             self._bar = tqdm(total=batches, desc=label, unit="batch", leave=False, disable=None, dynamic_ncols=True)
             if self._bar.disable:
                 self._bar = None
