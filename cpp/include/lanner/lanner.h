@@ -3,6 +3,7 @@
 
 #include "lanner/autodiff.h"
 #include "lanner/config.h"
+#include "lanner/data.h"
 #include "lanner/device.h"
 #include "lanner/dtype.h"
 #include "lanner/error.h"
