@@ -1,7 +1,10 @@
+# LANNER_KERNEL_OBJECTS, LANNER_ISA_TABLES: the kernels. Included, not a subdirectory: CMake knows how a file is made only
+# within one folder.
+#
 # Every file under kernels/ and gemm/ is compiled once for each instruction set. The objects of one set are then linked
 # into a single relocatable object in which all but its table is local: no function compiled for AVX-512 can be picked
 # by the linker for the rest of the program.
-file(GLOB kernel_sources CONFIGURE_DEPENDS kernels/*.cpp gemm/*.cpp)
+file(GLOB kernel_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/kernels/*.cpp ${CMAKE_CURRENT_LIST_DIR}/gemm/*.cpp)
 
 set(LANNER_KERNEL_OBJECTS "")
 set(tables "")
@@ -37,5 +40,4 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
 else()
   lanner_isa(baseline 16)
 endif()
-set(LANNER_KERNEL_OBJECTS ${LANNER_KERNEL_OBJECTS} PARENT_SCOPE)
-set(LANNER_ISA_TABLES "${tables}" PARENT_SCOPE)
+set(LANNER_ISA_TABLES "${tables}")
