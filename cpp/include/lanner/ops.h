@@ -6,6 +6,7 @@
 #include "lanner/ops/join.h"
 #include "lanner/ops/loss.h"
 #include "lanner/ops/norm.h"
+#include "lanner/ops/linalg.h"
 #include "lanner/ops/random.h"
 #include "lanner/ops/reduce.h"
 #include "lanner/ops/shape.h"
