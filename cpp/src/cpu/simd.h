@@ -220,6 +220,24 @@ LANNER_INLINE I64 to_int(F64 x) { return __builtin_convertvector(x, I64); }
 LANNER_INLINE F32 to_float(I32 x) { return __builtin_convertvector(x, F32); }
 LANNER_INLINE F64 to_float(I64 x) { return __builtin_convertvector(x, F64); }
 
+// float16, as its bits, to float and back, rounded to the nearest, ties to even; where the processor converts vectors.
+#if defined(__F16C__)
+LANNER_INLINE F32 load_half(const uint16_t* p) {
+#if defined(__AVX512F__)
+  return (F32)_mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#else
+  return (F32)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#endif
+}
+LANNER_INLINE void store_half(uint16_t* p, F32 x) {
+#if defined(__AVX512F__)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_maskz_cvtps_ph(0xffff, (__m512)x, _MM_FROUND_TO_NEAREST_INT));
+#else
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT));
+#endif
+}
+#endif
+
 // The product of the lower 32 bits of each 64-bit lane, whole.
 LANNER_INLINE U64 mul_low_halves(U64 a, U64 b) {
 #if defined(__AVX512F__)

@@ -43,13 +43,17 @@ struct CopyBlock {
   int64_t to_row, to_step;
 };
 
-constexpr int kElementwiseLists = 6;
-struct ElementwiseKernels {
-  ElementwiseList lists[kElementwiseLists];
+struct CopyKernels {
   // n neighbours to n neighbours, [from][to].
   void (*cast[kDTypeCount][kDTypeCount])(const void* from, void* to, int64_t n);
   // By the logarithm of the element's size: 1, 2, 4, 8 bytes.
   void (*copy[4])(const CopyBlock&);
+};
+
+constexpr int kElementwiseLists = 6;
+struct ElementwiseKernels {
+  const ElementwiseList* lists[kElementwiseLists];
+  const CopyKernels* copies;
 };
 
 }  // namespace lanner::cpu
