@@ -9,6 +9,12 @@
   PART(indexing)     \
   PART(join)         \
   PART(sort)         \
+  PART(reduce)       \
+  PART(norm)         \
+  PART(loss)         \
+  PART(random)       \
+  PART(optim)        \
+  PART(data)         \
   PART(autodiff)     \
   PART(config)
 

@@ -143,6 +143,7 @@ class BatchLoader::Epoch::Worker {
   bool forked() const { return thread_.joinable() && process_ != process_id(); }
 
   bool next(Tensors& batch) {
+    std::lock_guard one_at_a_time(next_mutex_);
     if (taken_ == source_->batches) return false;
     if (capacity_ == 0) {
       batch = make(taken_++);
@@ -212,6 +213,7 @@ class BatchLoader::Epoch::Worker {
   const int64_t number_;
   const size_t capacity_;
   const int64_t process_;
+  std::mutex next_mutex_;
   int64_t taken_ = 0;
   Tensor order_;  // of the maker alone
 
