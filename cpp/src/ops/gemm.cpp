@@ -1,0 +1,193 @@
+#include "ops/gemm.h"
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+#include "cpu/dispatch.h"
+#include "lanner/parallel.h"
+#include "ops/op.h"
+
+namespace lanner {
+namespace {
+
+using cpu::GemmArgs;
+using cpu::GemmFunctions;
+
+constexpr int64_t kTaskFlops = 2'000'000;
+constexpr int64_t kMaxTasks = 16;
+constexpr int64_t kTaskRows = 128;
+constexpr int64_t kMinRows = 64;
+constexpr int64_t kMinColumns = 128;
+constexpr int64_t kDirectRows = 128;
+constexpr int64_t kPackAPanels = 4;
+constexpr int64_t kSwapRatio = 2;
+constexpr int64_t kPackedElements = 4 << 20;
+constexpr int64_t kMaxK = 32768;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+template <class T>
+const GemmFunctions<T>& functions() {
+  if constexpr (std::is_same_v<T, float>)
+    return cpu::kernels().gemm->f32;
+  else
+    return cpu::kernels().gemm->f64;
+}
+
+// C^T = B^T A^T.
+template <class T>
+GemmArgs<T> transposed(const GemmArgs<T>& g) {
+  GemmArgs<T> t = g;
+  t.m = g.n, t.n = g.m;
+  t.a = g.b, t.a_row = g.b_col, t.a_col = g.b_row;
+  t.b = g.a, t.b_row = g.a_col, t.b_col = g.a_row;
+  t.c_row = g.c_col, t.c_col = g.c_row;
+  t.epilogue.bias_per_column = g.epilogue.bias_per_row, t.epilogue.bias_per_row = g.epilogue.bias_per_column;
+  return t;
+}
+
+// g.n is 1. False where neither stride of the matrix is 1.
+template <class T>
+bool matrix_times_vector(const GemmArgs<T>& g) {
+  if (g.k == 0 || (g.a_col != 1 && g.a_row != 1)) return false;
+  if (g.a_col == 1 && g.b_row != 1) {
+    Workspace x(g.k * sizeof(T));
+    for (int64_t i = 0; i < g.k; ++i) x.as<T>()[i] = g.b[i * g.b_row];
+    GemmArgs<T> dense = g;
+    dense.b = x.as<T>(), dense.b_row = 1;
+    return matrix_times_vector(dense);
+  }
+  const int64_t grain = ceil_div(std::max<int64_t>(128 * 1024 / g.k, 1), 128) * 128;
+  parallel_for(g.m, grain, [&](int64_t begin, int64_t end) { functions<T>().gemv(g, begin, end); });
+  return true;
+}
+
+// The blocks of C that are one task each. Rows are cut first: that leaves each row of A to one task, which packs it.
+struct Tasks {
+  int64_t rows, columns, down, across;
+};
+template <class T>
+Tasks cut(const GemmArgs<T>& g) {
+  const int64_t nr = functions<T>().nr, mr = functions<T>().mr;
+  const double flops = 2.0 * static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(std::max<int64_t>(g.k, 1));
+  const int64_t wanted = std::clamp<int64_t>(static_cast<int64_t>(flops / static_cast<double>(kTaskFlops)), 1, kMaxTasks);
+  Tasks t;
+  t.down = std::max(ceil_div(g.m, kTaskRows), std::min(wanted, ceil_div(g.m, kMinRows)));
+  t.across = std::min(ceil_div(wanted, t.down), ceil_div(g.n, kMinColumns));
+  if (t.down * t.across < wanted) t.down = std::min(ceil_div(wanted, t.across), ceil_div(g.m, mr));
+  t.rows = ceil_div(g.m, t.down), t.columns = ceil_div(ceil_div(g.n, t.across), nr) * nr;
+  t.down = ceil_div(g.m, t.rows), t.across = ceil_div(g.n, t.columns);
+  return t;
+}
+
+template <class T>
+void run_tasks(const GemmArgs<T>& g) {
+  const GemmFunctions<T>& f = functions<T>();
+  const Tasks t = cut(g);
+  const bool pack_a = t.columns >= kPackAPanels * f.nr && t.rows > 1 && g.k > 1;
+  const int64_t workspace_elements = f.block_workspace_elements(t.rows, g.k, pack_a, g.packed_b != nullptr);
+  parallel_for(t.down * t.across, 1, [&](int64_t begin, int64_t end) {
+    Workspace workspace(workspace_elements * sizeof(T));
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t m0 = i % t.down * t.rows, n0 = i / t.down * t.columns;
+      f.block(g, m0, std::min(m0 + t.rows, g.m), n0, std::min(n0 + t.columns, g.n), pack_a, workspace.as<T>());
+    }
+  });
+}
+
+// Packs B, in chunks that bound the workspace, and multiplies with each.
+template <class T>
+void pack_and_run(const GemmArgs<T>& g) {
+  const GemmFunctions<T>& f = functions<T>();
+  const int64_t chunk_k = std::min(g.k, kMaxK);
+  const int64_t chunk_n = std::min(g.n, std::max<int64_t>(kPackedElements / std::max<int64_t>(chunk_k, 1) / f.nr, 1) * f.nr);
+  Workspace packed(f.packed_b_elements(chunk_k, chunk_n) * sizeof(T));
+  for (int64_t n0 = 0; n0 < g.n; n0 += chunk_n) {
+    for (int64_t k0 = 0; k0 < g.k; k0 += chunk_k) {
+      GemmArgs<T> part = g;
+      part.n = std::min(chunk_n, g.n - n0), part.k = std::min(chunk_k, g.k - k0);
+      part.a += k0 * g.a_col;
+      part.b += k0 * g.b_row + n0 * g.b_col;
+      part.c += n0 * g.c_col;
+      if (k0 > 0) part.beta = 1;
+      if (k0 + part.k < g.k)
+        part.epilogue = {};
+      else if (part.epilogue.bias_per_column)
+        part.epilogue.bias_per_column += n0;
+      pack_b(part.k, part.n, part.b, g.b_row, g.b_col, packed.as<T>());
+      part.packed_b = packed.as<T>();
+      run_tasks(part);
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+int64_t packed_b_elements(int64_t k, int64_t n) {
+  return functions<T>().packed_b_elements(k, n);
+}
+
+template <class T>
+void pack_b(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, T* packed) {
+  const GemmFunctions<T>& f = functions<T>();
+  const int64_t grain = std::max<int64_t>(64 * 1024 / std::max<int64_t>(k * f.nr, 1), 1);
+  parallel_for(ceil_div(n, f.nr), grain,
+               [&](int64_t begin, int64_t end) { f.pack_b(k, n, b, b_row, b_col, begin, end, packed); });
+}
+
+template <class T>
+void gemm(const GemmArgs<T>& g) {
+  if (g.m == 0 || g.n == 0) return;
+  if (g.k == 0 || g.packed_b) {
+    run_tasks(g);
+  } else if (g.n == 1 && matrix_times_vector(g)) {
+  } else if (g.m == 1 && matrix_times_vector(transposed(g))) {
+  } else if (g.b_col == 1 && g.m <= kDirectRows) {
+    run_tasks(g);
+  } else if (g.b_col != 1 && g.m * kSwapRatio <= g.n) {
+    // B is the larger and lies across: as the left operand it need not be packed.
+    const GemmArgs<T> t = transposed(g);
+    t.b_col == 1 ? run_tasks(t) : pack_and_run(t);
+  } else {
+    pack_and_run(g);
+  }
+}
+
+template <class T>
+void gemm_batch(const GemmArgs<T>& g, const BatchOffsets& offsets) {
+  const int64_t flops = std::max<int64_t>(2 * g.m * g.n * g.k, 1);
+  // Large products are cut themselves; small ones are handed out whole.
+  const int64_t count = static_cast<int64_t>(offsets.c.size());
+  const int64_t grain = flops > 4 * kTaskFlops ? count : ceil_div(kTaskFlops, flops);
+  parallel_for(count, grain, [&](int64_t begin, int64_t end) {
+    GemmArgs<T> one = g;
+    for (int64_t i = begin; i < end; ++i) {
+      one.a = g.a + offsets.a[i], one.b = g.b + offsets.b[i], one.c = g.c + offsets.c[i];
+      gemm(one);
+    }
+  });
+}
+
+void integer_gemm(size_t itemsize, int64_t m, int64_t n, int64_t k, const void* a, int64_t a_row, int64_t a_col,
+                  const void* b, int64_t b_row, int64_t b_col, void* c) {
+  int index = 0;
+  while ((size_t{1} << index) < itemsize) ++index;
+  const auto kernel = cpu::kernels().gemm->integer[index];
+  const int64_t grain = ceil_div(200'000, std::max<int64_t>(n * k, 1));
+  parallel_for(m, grain, [&](int64_t begin, int64_t end) {
+    std::memset(static_cast<char*>(c) + begin * n * itemsize, 0, (end - begin) * n * itemsize);
+    kernel(begin, end, n, k, a, a_row, a_col, b, b_row, b_col, c);
+  });
+}
+
+#define LANNER_INSTANTIATE(T)                                                                 \
+  template void gemm<T>(const GemmArgs<T>&);                                                  \
+  template void gemm_batch<T>(const GemmArgs<T>&, const BatchOffsets&);                       \
+  template int64_t packed_b_elements<T>(int64_t, int64_t);                                    \
+  template void pack_b<T>(int64_t, int64_t, const T*, int64_t, int64_t, T*);
+LANNER_INSTANTIATE(float)
+LANNER_INSTANTIATE(double)
+
+}  // namespace lanner
