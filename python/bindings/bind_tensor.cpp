@@ -148,6 +148,15 @@ void bind_attributes(py::class_<Tensor>& cls) {
       "grad", [](const Tensor& x) { return x.grad().defined() ? std::optional(x.grad()) : std::nullopt; },
       [](Tensor& x, const std::optional<Tensor>& g) { x.set_grad(g.value_or(Tensor())); },
       "The gradient that backward() added up, or None.");
+  cls.def_property(
+      "data", &Tensor::detach,
+      [](Tensor& x, const Tensor& value) {
+        check(x.is_leaf(), "data: only a leaf can take other memory");
+        Tensor fresh = value.detach();
+        if (x.requires_grad()) fresh.requires_grad_();
+        x = fresh;  // the Python object stays the same, so that optimizers and modules that hold it see the new values
+      },
+      "The values without history. Assigned to, this object takes the other tensor's memory, shape and dtype.");
   cls.def_property_readonly("_version", &Tensor::version, "How often the memory was written to in place.");
   cls.def_property_readonly("is_contiguous", &Tensor::is_contiguous, "Whether the memory is row-major without gaps.");
 }
