@@ -6,6 +6,8 @@
   PART(tensor)       \
   PART(file)         \
   PART(shape)        \
+  PART(elementwise)  \
+  PART(linalg)       \
   PART(indexing)     \
   PART(join)         \
   PART(sort)         \
