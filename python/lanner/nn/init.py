@@ -68,7 +68,7 @@ def uniform_(tensor: T, a: float = 0.0, b: float = 1.0) -> T:
     """
     recording = _core.set_grad_enabled(False)
     try:
-        _core.uniform_(tensor, a, b)
+        _core._uniform_(tensor, a, b)
     finally:
         _core.set_grad_enabled(recording)
     return tensor
@@ -82,7 +82,7 @@ def normal_(tensor: T, mean: float = 0.0, std: float = 1.0) -> T:
     """
     recording = _core.set_grad_enabled(False)
     try:
-        _core.normal_(tensor, mean, std)
+        _core._normal_(tensor, mean, std)
     finally:
         _core.set_grad_enabled(recording)
     return tensor
@@ -106,7 +106,7 @@ def trunc_normal_(tensor: T, mean: float = 0.0, std: float = 1.0, a: float = -2.
     wanted = _core.isnan(value)
     if inside > 0.2:
         while bool(_core.any(wanted)):
-            value = _core.where(wanted, _core.normal(shape), value)
+            value = _core.where(wanted, _core._normal(shape, 0.0, 1.0, _core.float32), value)
             wanted = _core.logical_or(value < low, value > high)
     else:
         # Far from the centre, or a narrow piece: even numbers, kept as often as the density there is to its largest,
@@ -115,8 +115,8 @@ def trunc_normal_(tensor: T, mean: float = 0.0, std: float = 1.0, a: float = -2.
         reach = math.sqrt(peak * peak + 80)
         low, high = max(low, -reach), min(high, reach)
         while bool(_core.any(wanted)):
-            drawn = _core.uniform(shape, low, high)
-            kept = _core.uniform(shape) < _core.exp((peak * peak - drawn * drawn) / 2)
+            drawn = _core._uniform(shape, low, high, _core.float32)
+            kept = _core._uniform(shape, 0.0, 1.0, _core.float32) < _core.exp((peak * peak - drawn * drawn) / 2)
             value = _core.where(_core.logical_and(wanted, kept), drawn, value)
             wanted = _core.isnan(value)
     overwrite(tensor, _core.clip(value * std + mean, a, b).to(tensor.dtype))
@@ -256,7 +256,7 @@ def orthogonal_(tensor: T, gain: float = 1.0) -> T:
         return tensor
     rows, columns = tensor.shape[0], tensor.size // tensor.shape[0]
     count, length = min(rows, columns), max(rows, columns)
-    drawn = _core.normal((count, length), dtype=_core.float64)
+    drawn = _core._normal((count, length), 0.0, 1.0, _core.float64)
     basis = _core.zeros((count, length), dtype=_core.float64)
     # Gram-Schmidt, twice: the second pass takes away what rounding left of the first. From Gaussian vectors it gives
     # every orthonormal set with the same probability.

@@ -162,7 +162,7 @@ def _decode_tree(node: dict[str, Any], path: str, made: Module | None, built: di
     return module
 
 
-def _construct(cls: type, config: dict[str, Any]) -> Any:
+def _construct(cls: Any, config: dict[str, Any]) -> Any:
     import inspect
 
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
@@ -170,7 +170,7 @@ def _construct(cls: type, config: dict[str, Any]) -> Any:
         unknown = ", ".join(sorted(set(config) - {p.name for p in parameters}))
         raise _core.FormatError(f"from_config: {cls.__name__} takes no argument {unknown}")
     decoded = {p.name: _decode(config[p.name]) for p in parameters if p.name in config}
-    bound = inspect.BoundArguments(inspect.Signature(parameters), decoded)  # type: ignore[arg-type]
+    bound = inspect.BoundArguments(inspect.Signature(parameters), decoded)
     return cls(*bound.args, **bound.kwargs)
 
 
