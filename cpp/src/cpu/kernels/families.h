@@ -5,7 +5,7 @@
 #define LANNER_KERNEL_FAMILIES                      \
   LANNER_FAMILY(GemmKernels, gemm)                  \
   LANNER_FAMILY(ElementwiseKernels, elementwise)    \
-  /* LANNER_FAMILY(ConvKernels, conv) */            \
+  LANNER_FAMILY(ConvKernels, conv)                  \
   /* LANNER_FAMILY(PoolKernels, pool) */            \
   LANNER_FAMILY(ReduceKernels, reduce)              \
   LANNER_FAMILY(SoftmaxKernels, softmax)            \

@@ -1,0 +1,64 @@
+// Convolution (cross-correlation) over one to three spatial dimensions, its gradient by the input and by the weight,
+// with stride, padding, dilation and groups; float32 and float64. NC(D)HW; fewer spatial dimensions have leading ones.
+//
+// No im2col buffer: a task copies the patch of the input that it needs, zero borders included, into its workspace (or
+// reads x itself where nothing is padded), and the micro-kernels (conv_tile.h) reach each tap through a table of offsets.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cpu/kernels/gemm.h"
+
+namespace lanner::cpu {
+
+// The forward pass, whose input gradient and weight gradient the other two are; y may be g, x may be dx.
+struct ConvGeometry {
+  int64_t n = 1, groups = 1;
+  int64_t c = 1, m = 1;  // input and output channels of one group
+  int64_t in[3] = {1, 1, 1}, out[3] = {1, 1, 1}, kernel[3] = {1, 1, 1};  // depth, height, width
+  int64_t stride[3] = {1, 1, 1}, pad[3] = {0, 0, 0}, dilation[3] = {1, 1, 1};  // pad: before the first element
+};
+
+enum class ConvPass : int32_t { Forward, InputGrad };
+
+template <class T>
+struct ConvArgs {
+  ConvGeometry geometry;
+  ConvPass pass = ConvPass::Forward;
+  const T* src = nullptr;     // Forward: x [n, groups * c, in]; InputGrad: g [n, groups * m, out]
+  const T* packed = nullptr;  // what `pack` made of the weight [groups * m, c, kernel]
+  const T* bias = nullptr;    // one for each channel of dst, or none
+  T* dst = nullptr;           // Forward: y; InputGrad: dx
+  Activation activation = Activation::None;
+};
+
+template <class T>
+struct ConvFunctions {
+  // The weight in the order in which it is read. Items [begin, end) of pack_items are packed by one call.
+  int64_t (*packed_elements)(const ConvGeometry& g, ConvPass pass);
+  int64_t (*pack_items)(const ConvGeometry& g, ConvPass pass);
+  void (*pack)(const ConvGeometry& g, ConvPass pass, const T* weight, int64_t begin, int64_t end, T* packed);
+
+  // dst is computed in `tasks` parts that may run in any order, each with its own workspace.
+  int64_t (*tasks)(const ConvGeometry& g, ConvPass pass);
+  int64_t (*workspace_bytes)(const ConvGeometry& g, ConvPass pass);
+  void (*run)(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace);
+
+  // dw [groups * m, c, kernel]: tasks sum over chunks of the batch into `partial`, then `weight_finish` adds the chunks,
+  // in their order. Chunks are cut by the sizes alone.
+  int64_t (*weight_partial_elements)(const ConvGeometry& g);
+  int64_t (*weight_tasks)(const ConvGeometry& g);
+  int64_t (*weight_workspace_bytes)(const ConvGeometry& g);
+  void (*weight_run)(const ConvGeometry& g, const T* x, const T* dy, T* partial, int64_t begin, int64_t end,
+                     void* workspace);
+  int64_t (*weight_finish_items)(const ConvGeometry& g);
+  void (*weight_finish)(const ConvGeometry& g, const T* partial, T* dw, int64_t begin, int64_t end);
+};
+
+struct ConvKernels {
+  ConvFunctions<float> f32;
+  ConvFunctions<double> f64;
+};
+
+}  // namespace lanner::cpu

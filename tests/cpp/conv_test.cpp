@@ -1,0 +1,206 @@
+// Convolution kernels of every instruction set against a naive float64 convolution.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "cpu/dispatch.h"
+#include "cpu/kernels/conv.h"
+
+namespace lanner::cpu {
+namespace {
+
+struct Spec {
+  int64_t n, groups, c, m;  // channels of one group
+  int64_t in[3], kernel[3], stride[3], pad[3], dilation[3];
+};
+
+// Channels and widths on both sides of a vector, of a tile and of a panel; strides with remainders; borders wider than
+// the kernel; kernels smaller than their stride, of which some phases have no tap.
+const Spec kSpecs[] = {
+    {2, 1, 1, 6, {1, 28, 28}, {1, 5, 5}, {1, 1, 1}, {0, 2, 2}, {1, 1, 1}},
+    {3, 1, 6, 16, {1, 14, 14}, {1, 5, 5}, {1, 1, 1}, {0, 0, 0}, {1, 1, 1}},
+    {2, 1, 8, 64, {1, 32, 32}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}},
+    {5, 1, 40, 70, {1, 4, 4}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}},
+    {33, 1, 3, 17, {1, 5, 7}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}},
+    {2, 1, 64, 33, {1, 7, 7}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {1, 1, 1}},
+    {2, 1, 64, 33, {1, 16, 16}, {1, 1, 1}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}},
+    {2, 1, 3, 8, {1, 28, 28}, {1, 3, 3}, {1, 2, 2}, {0, 1, 1}, {1, 1, 1}},
+    {2, 1, 16, 1, {1, 14, 14}, {1, 4, 4}, {1, 2, 2}, {0, 1, 1}, {1, 1, 1}},
+    {2, 1, 5, 3, {1, 17, 40}, {1, 3, 3}, {1, 2, 3}, {0, 1, 1}, {1, 2, 2}},
+    {2, 1, 5, 35, {1, 13, 19}, {1, 2, 2}, {1, 3, 3}, {0, 0, 0}, {1, 1, 1}},
+    {2, 1, 4, 24, {1, 9, 9}, {1, 3, 3}, {1, 1, 1}, {0, 4, 4}, {1, 1, 1}},
+    {2, 1, 4, 24, {1, 9, 11}, {1, 2, 4}, {1, 1, 2}, {0, 3, 5}, {1, 3, 2}},
+    {2, 12, 1, 1, {1, 15, 33}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}},
+    {2, 12, 1, 2, {1, 8, 8}, {1, 5, 5}, {1, 2, 2}, {0, 2, 2}, {1, 1, 1}},
+    {2, 4, 3, 20, {1, 6, 6}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}},
+    {20, 20, 2, 3, {1, 3, 3}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}},
+    {1, 1, 1, 1, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {1, 1, 1}},
+    {1, 1, 2, 40, {1, 1, 1}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}},
+    {3, 1, 7, 9, {1, 1, 50}, {1, 1, 5}, {1, 1, 2}, {0, 0, 2}, {1, 1, 1}},
+    {2, 1, 5, 20, {1, 1, 37}, {1, 1, 3}, {1, 1, 1}, {0, 0, 4}, {1, 1, 4}},
+    {2, 1, 3, 5, {5, 6, 18}, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}},
+    {2, 2, 4, 33, {6, 5, 7}, {2, 3, 3}, {2, 2, 2}, {1, 0, 1}, {1, 1, 1}},
+    {1, 1, 150, 40, {1, 60, 40}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}},
+    {1, 1, 150, 40, {1, 61, 43}, {1, 3, 3}, {1, 2, 2}, {0, 1, 1}, {1, 1, 1}},
+    {1, 1, 64, 4, {9, 40, 40}, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}, {1, 1, 1}},
+    {0, 1, 3, 5, {1, 6, 6}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}},
+};
+
+ConvGeometry geometry_of(const Spec& s) {
+  ConvGeometry g;
+  g.n = s.n, g.groups = s.groups, g.c = s.c, g.m = s.m;
+  for (int d = 0; d < 3; ++d) {
+    g.in[d] = s.in[d], g.kernel[d] = s.kernel[d], g.stride[d] = s.stride[d], g.pad[d] = s.pad[d];
+    g.dilation[d] = s.dilation[d];
+    g.out[d] = (s.in[d] + 2 * s.pad[d] - s.dilation[d] * (s.kernel[d] - 1) - 1) / s.stride[d] + 1;
+  }
+  return g;
+}
+
+int64_t volume(const int64_t (&v)[3]) { return v[0] * v[1] * v[2]; }
+
+// Calls f(x, w, y) with the flat indices of each product that the convolution sums.
+template <class F>
+void each_product(const ConvGeometry& g, F f) {
+  const int64_t in = volume(g.in), out = volume(g.out), taps = volume(g.kernel);
+  for (int64_t n = 0; n < g.n; ++n)
+    for (int64_t group = 0; group < g.groups; ++group)
+      for (int64_t m = 0; m < g.m; ++m)
+        for (int64_t p = 0; p < out; ++p)
+          for (int64_t c = 0; c < g.c; ++c)
+            for (int64_t t = 0; t < taps; ++t) {
+              const int64_t o[3] = {p / g.out[2] / g.out[1], p / g.out[2] % g.out[1], p % g.out[2]};
+              const int64_t k[3] = {t / g.kernel[2] / g.kernel[1], t / g.kernel[2] % g.kernel[1], t % g.kernel[2]};
+              int64_t i[3];
+              bool inside = true;
+              for (int d = 0; d < 3; ++d) {
+                i[d] = o[d] * g.stride[d] + k[d] * g.dilation[d] - g.pad[d];
+                inside = inside && i[d] >= 0 && i[d] < g.in[d];
+              }
+              if (!inside) continue;
+              f(((n * g.groups + group) * g.c + c) * in + (i[0] * g.in[1] + i[1]) * g.in[2] + i[2],
+                ((group * g.m + m) * g.c + c) * taps + t, ((n * g.groups + group) * g.m + m) * out + p);
+            }
+}
+
+template <class T>
+std::vector<T> random_values(int64_t n, unsigned seed) {
+  std::mt19937 engine(seed);
+  std::uniform_real_distribution<double> value(-1, 1);
+  std::vector<T> v(static_cast<size_t>(n));
+  for (T& x : v) x = static_cast<T>(value(engine));
+  return v;
+}
+
+// Aligned as the caching allocator's memory is.
+struct Scratch {
+  explicit Scratch(int64_t bytes)
+      : size((static_cast<size_t>(bytes) + 64) / 64 * 64), data(std::aligned_alloc(64, size)) {
+    std::memset(data, 0xff, size);  // NaN: what is read without being written shows
+  }
+  ~Scratch() { std::free(data); }
+  size_t size;
+  void* data;
+};
+
+// |got - want| within the rounding of a sum of `terms` products of values up to 1.
+template <class T>
+void expect_near(const std::vector<T>& got, const std::vector<double>& want, int64_t terms, const std::string& what) {
+  const double tolerance = std::numeric_limits<T>::epsilon() * 2 * (std::sqrt(static_cast<double>(terms)) + 1) *
+                           std::sqrt(static_cast<double>(terms) + 1);
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i)
+    ASSERT_NEAR(static_cast<double>(got[i]), want[i], tolerance) << what << " element " << i;
+}
+
+template <class T>
+const ConvFunctions<T>& functions(const KernelTable& table) {
+  if constexpr (sizeof(T) == 4)
+    return table.conv->f32;
+  else
+    return table.conv->f64;
+}
+
+template <class T>
+std::vector<T> run(const ConvFunctions<T>& f, const ConvGeometry& g, ConvPass pass, const std::vector<T>& src,
+                   const std::vector<T>& weight, const T* bias, int64_t size, Activation activation, int64_t step) {
+  Scratch packed(f.packed_elements(g, pass) * static_cast<int64_t>(sizeof(T)));
+  T* const p = static_cast<T*>(packed.data);
+  for (int64_t i = f.pack_items(g, pass); i-- > 0;) f.pack(g, pass, weight.data(), i, i + 1, p);  // any order
+  Scratch workspace(f.workspace_bytes(g, pass));
+  std::vector<T> dst(static_cast<size_t>(size), static_cast<T>(NAN));
+  const int64_t tasks = f.tasks(g, pass);
+  const ConvArgs<T> args{g, pass, src.data(), p, bias, dst.data(), activation};
+  for (int64_t i = 0; i < tasks; i += step) f.run(args, i, std::min(i + step, tasks), workspace.data);
+  return dst;
+}
+
+template <class T>
+void test_spec(const KernelTable& table, const Spec& spec, const std::string& what) {
+  const ConvFunctions<T>& f = functions<T>(table);
+  const ConvGeometry g = geometry_of(spec);
+  const int64_t xs = g.n * g.groups * g.c * volume(g.in), ys = g.n * g.groups * g.m * volume(g.out);
+  const int64_t ws = g.groups * g.m * g.c * volume(g.kernel), taps = volume(g.kernel);
+  const auto x = random_values<T>(xs, 1), w = random_values<T>(ws, 2), dy = random_values<T>(ys, 3);
+  const auto bias = random_values<T>(g.groups * g.m, 4), input_bias = random_values<T>(g.groups * g.c, 5);
+
+  std::vector<double> y(static_cast<size_t>(ys)), dx(static_cast<size_t>(xs)), dw(static_cast<size_t>(ws));
+  for (int64_t i = 0; i < ys; ++i) y[i] = bias[i / volume(g.out) % (g.groups * g.m)];
+  for (int64_t i = 0; i < xs; ++i) dx[i] = input_bias[i / volume(g.in) % (g.groups * g.c)];
+  each_product(g, [&](int64_t xi, int64_t wi, int64_t yi) {
+    y[yi] += static_cast<double>(x[xi]) * w[wi];
+    dx[xi] += static_cast<double>(dy[yi]) * w[wi];
+    dw[wi] += static_cast<double>(dy[yi]) * x[xi];
+  });
+
+  const auto forward = run(f, g, ConvPass::Forward, x, w, bias.data(), ys, Activation::None, 1000000);
+  expect_near(forward, y, g.c * taps, what + " forward");
+  EXPECT_EQ(forward, run(f, g, ConvPass::Forward, x, w, bias.data(), ys, Activation::None, 1)) << what;
+  std::vector<double> relu = y;
+  for (double& v : relu) v = std::max(v, 0.0);
+  expect_near(run(f, g, ConvPass::Forward, x, w, bias.data(), ys, Activation::Relu, 3), relu, g.c * taps, what + " relu");
+  const auto input = run(f, g, ConvPass::InputGrad, dy, w, input_bias.data(), xs, Activation::None, 1);
+  expect_near(input, dx, g.m * taps, what + " input gradient");
+  EXPECT_EQ(input, run(f, g, ConvPass::InputGrad, dy, w, input_bias.data(), xs, Activation::None, 5)) << what;
+
+  std::vector<T> weight;
+  for (const int64_t step : {int64_t{1}, int64_t{1000000}}) {
+    Scratch partial(f.weight_partial_elements(g) * static_cast<int64_t>(sizeof(T)));
+    Scratch workspace(f.weight_workspace_bytes(g));
+    T* const sums = static_cast<T*>(partial.data);
+    const int64_t tasks = f.weight_tasks(g), items = f.weight_finish_items(g);
+    for (int64_t i = 0; i < tasks; i += step)
+      f.weight_run(g, x.data(), dy.data(), sums, i, std::min(i + step, tasks), workspace.data);
+    std::vector<T> got(static_cast<size_t>(ws), static_cast<T>(NAN));
+    for (int64_t i = 0; i < items; i += step) f.weight_finish(g, sums, got.data(), i, std::min(i + step, items));
+    if (weight.empty()) {
+      expect_near(got, dw, g.n * volume(g.out), what + " weight gradient");
+      weight = got;
+    } else {
+      EXPECT_EQ(weight, got) << what;
+    }
+  }
+}
+
+class Conv : public ::testing::TestWithParam<int> {};
+
+TEST_P(Conv, MatchesNaive) {
+  const int i = GetParam();
+  for (const KernelTable* table : available()) {
+    const std::string what = std::string(table->isa) + " spec " + std::to_string(i);
+    test_spec<float>(*table, kSpecs[i], what + " float32");
+    test_spec<double>(*table, kSpecs[i], what + " float64");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Specs, Conv, ::testing::Range(0, static_cast<int>(std::size(kSpecs))));
+
+}  // namespace
+}  // namespace lanner::cpu
