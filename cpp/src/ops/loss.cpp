@@ -147,6 +147,11 @@ Tensor ops::kl_div(const Tensor& input, const Tensor& target, LossReduction redu
   return reduce(target * (log(positive) - input), reduction);
 }
 
+Tensor ops::kl_div_batchmean(const Tensor& input, const Tensor& target, bool log_target) {
+  check<ShapeError>(input.ndim() >= 1, "kl_div: reduction 'batchmean' needs a batch axis, input is a scalar");
+  return kl_div(input, target, LossReduction::Sum, log_target) / static_cast<double>(input.size(0));
+}
+
 // ---- margins --------------------------------------------------------------------------------------------------------------
 
 Tensor ops::hinge_loss(const Tensor& input, const Tensor& target, LossReduction reduction) {

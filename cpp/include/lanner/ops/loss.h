@@ -38,6 +38,8 @@ Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& targe
 // target * (log(target) - input), where input, and with log_target also target, is a log-probability.
 Tensor kl_div(const Tensor& input, const Tensor& target, LossReduction reduction = LossReduction::Mean,
               bool log_target = false);
+// Its sum divided by the size of the first axis: the mathematical divergence, averaged over the batch.
+Tensor kl_div_batchmean(const Tensor& input, const Tensor& target, bool log_target = false);
 
 // max(0, 1 - input * target), target -1 or 1.
 Tensor hinge_loss(const Tensor& input, const Tensor& target, LossReduction reduction = LossReduction::Mean);
