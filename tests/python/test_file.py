@@ -97,7 +97,7 @@ def write(path, header, data=b""):
         ),
         (b'{"x": {', b"", "not JSON"),
         (b"[" * 10000, b"", "not a JSON object"),
-        (b'{"x":' * 10000, b"", "an object where none belongs"),
+        (b'{"x":' * 10000, b"", "unknown key"),
     ],
 )
 def test_hostile_headers(tmp_path, header, data, reason):

@@ -16,8 +16,8 @@ DTYPES = ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32
 @pytest.fixture
 def arrays():
     rng = np.random.default_rng(0)
-    made = {f"{d}.{i}": (rng.random(s) * 2).astype(d) for d in DTYPES for i, s in enumerate([(3, 5), (), (0, 2), (7,)])}
-    return made
+    shapes = [(3, 5), (), (0, 2), (7,)]
+    return {f"{d}.{i}": np.asarray(rng.random(s) * 2, d) for d in DTYPES for i, s in enumerate(shapes)}
 
 
 def test_ours_is_read_by_theirs(tmp_path, arrays):
