@@ -42,9 +42,9 @@ class Walk {
 
   Tensors run() {
     GradMode mode(create_graph_);
-    std::sort(order_.begin(), order_.end(), [](Node* a, Node* b) { return a->sequence > b->sequence; });
-    for (Node* node : order_) {
-      auto found = pending_.find(node);
+    std::sort(order_.begin(), order_.end(), [](const auto& a, const auto& b) { return a->sequence > b->sequence; });
+    for (const auto& node : order_) {
+      auto found = pending_.find(node.get());
       if (found == pending_.end()) continue;
       Tensors g = std::move(found->second);
       pending_.erase(found);
@@ -63,7 +63,6 @@ class Walk {
     };
     Node* root = edge_of(y).node;
     if (!root || needed_.count(root)) return;
-    hold_.push_back(root->shared_from_this());
     std::vector<Frame> stack{{root, 0, false}};
     needed_[root] = false;
     while (!stack.empty()) {
@@ -73,7 +72,7 @@ class Walk {
         const bool needed = frame.needed;
         Node* node = frame.node;
         needed_[node] = needed;
-        if (needed) order_.push_back(node);
+        if (needed) order_.push_back(node->shared_from_this());
         stack.pop_back();
         if (!stack.empty()) stack.back().needed |= needed;
         continue;
@@ -193,8 +192,7 @@ class Walk {
   bool keep_, create_graph_;
   std::unordered_map<Node*, bool> needed_;
   std::unordered_map<Node*, Tensors> pending_;
-  std::vector<Node*> order_;
-  std::vector<std::shared_ptr<Node>> hold_;  // the roots; they hold the rest
+  std::vector<std::shared_ptr<Node>> order_;  // held here, as a node that was walked lets go of those before it
 };
 
 Tensor seed_for(const Tensor& y, const Tensor& given, const char* op) {
