@@ -272,7 +272,7 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
              (start[1] * p.axis[1].src_step() + p.first[1]) * p.pitch[1] + p.first[2];
     } else {
       if (copied != patch_id) {
-        copy_patch(p.patch_of(src, samples, start), tables.patch);
+        copy_patch(p.patch_of(src, samples, start), copied >= 0 && p.boxes[0] * p.boxes[1] == 1, tables.patch);
         copied = patch_id;
       }
       src = tables.patch;

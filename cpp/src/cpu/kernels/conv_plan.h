@@ -240,36 +240,57 @@ LANNER_INLINE void zero_elements(T* to, int64_t n) {
 #endif
 }
 
+// from[2 i] to even[i], from[2 i + 1] to odd[i].
+template <class T, int... I>
+LANNER_INLINE void split_vectors(const T* from, T* even, T* odd, Indices<I...>) {
+  const V<T> a = load(from), b = load(from + kLanes<T>);
+  store(even, V<T>(__builtin_shufflevector(a, b, (2 * I)...)));
+  store(odd, V<T>(__builtin_shufflevector(a, b, (2 * I + 1)...)));
+}
+
 template <class T>
-void copy_patch(const Patch<T>& p, T* to) {
-  const int64_t plane = p.size[0] * p.size[1] * p.size[2];
-  const int64_t left = larger(0, -p.start[2]), x0 = larger(0, p.start[2]);
-  const int64_t inside = larger(0, smaller(p.extent[2] - left, p.size[2] - x0));
-  const int64_t right = p.extent[2] - smaller(left, p.extent[2]) - inside;
+void copy_patch_row(const Patch<T>& p, const T* from, int64_t left, int64_t inside, T* to) {
+  constexpr int L = kLanes<T>;
+  if (!p.phase_pitch) {
+    copy_elements(to + left, from, inside);
+    return;
+  }
+  int64_t done = 0;
+  if (p.step == 2) {
+    T* even = to + left % 2 * p.phase_pitch + left / 2;
+    T* odd = to + (left + 1) % 2 * p.phase_pitch + (left + 1) / 2;
+    for (; done + 2 * L <= inside; done += 2 * L)
+      split_vectors(from + done, even + done / 2, odd + done / 2, typename MakeIndices<L>::type{});
+    for (; done + 2 <= inside; done += 2) {
+      even[done / 2] = from[done];
+      odd[done / 2] = from[done + 1];
+    }
+  }
+  for (int64_t x = left + done; x < left + inside; ++x)
+    to[x % p.step * p.phase_pitch + x / p.step] = from[x - left];
+}
+
+// With `borders_are_zero`, `to` holds a patch of the same shape and place in its image, of which the inside is replaced.
+template <class T>
+void copy_patch(const Patch<T>& p, bool borders_are_zero, T* to) {
+  int64_t begin[3], inside[3];  // the part of the patch that lies in the image
+  bool all_inside = true;
+  for (int d = 0; d < 3; ++d) {
+    begin[d] = smaller(larger(0, -p.start[d]), p.extent[d]);
+    inside[d] = larger(0, smaller(p.extent[d], p.size[d] - p.start[d]) - begin[d]);
+    all_inside = all_inside && inside[d] == p.extent[d];
+  }
+  const int64_t plane = p.size[0] * p.size[1] * p.size[2], depth_pitch = p.extent[1] * p.row_pitch;
+  if (!all_inside && !borders_are_zero) zero_elements(to, p.samples * p.c * p.extent[0] * depth_pitch);
   for (int64_t s = 0; s < p.samples; ++s)
-    for (int64_t c = 0; c < p.c; ++c)
-      for (int64_t d = 0; d < p.extent[0]; ++d)
-        for (int64_t h = 0; h < p.extent[1]; ++h, to += p.row_pitch) {
-          const int64_t z = p.start[0] + d, y = p.start[1] + h;
-          if (z < 0 || z >= p.size[0] || y < 0 || y >= p.size[1]) {
-            zero_elements(to, p.row_pitch);
-            continue;
-          }
-          const T* from = p.src + s * p.sample_step + c * plane + (z * p.size[1] + y) * p.size[2];
-          if (p.phase_pitch) {
-            zero_elements(to, p.row_pitch);
-            for (int64_t phase = 0; phase < p.step; ++phase) {
-              // The first column >= left of this phase.
-              int64_t x = left + ((phase - left) % p.step + p.step) % p.step;
-              T* at = to + phase * p.phase_pitch + x / p.step;
-              for (; x < left + inside; x += p.step) *at++ = from[x0 + x - left];
-            }
-            continue;
-          }
-          zero_elements(to, smaller(left, p.extent[2]));
-          copy_elements(to + left, from + x0, inside);
-          zero_elements(to + p.extent[2] - right, right);
-        }
+    for (int64_t c = 0; c < p.c; ++c, to += p.extent[0] * depth_pitch)
+      for (int64_t d = begin[0]; d < begin[0] + inside[0]; ++d) {
+        T* row = to + d * depth_pitch + begin[1] * p.row_pitch;
+        const T* from = p.src + s * p.sample_step + c * plane +
+                        ((p.start[0] + d) * p.size[1] + p.start[1] + begin[1]) * p.size[2] + p.start[2] + begin[2];
+        for (int64_t h = 0; h < inside[1]; ++h, row += p.row_pitch, from += p.size[2])
+          copy_patch_row(p, from, begin[2], inside[2], row);
+      }
 }
 
 }  // namespace

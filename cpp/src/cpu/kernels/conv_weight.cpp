@@ -9,7 +9,7 @@ namespace {
 // What the chunks' partial sums may take together, in elements.
 constexpr int64_t kPartialElements = int64_t{8} << 20;
 // A chunk sums over at least so many positions: adding its partial sums then costs next to nothing.
-constexpr int64_t kChunkPositions = 1024;
+constexpr int64_t kChunkPositions = 512;
 
 template <class T>
 struct WeightPlan {
@@ -183,6 +183,7 @@ void conv_weight_run(const ConvGeometry& g, const T* x, const T* dy, T* partial,
   at += align64(4 * w.k);
   box.position = reinterpret_cast<int32_t*>(at);
   int64_t built[3] = {-1, -1, -1};
+  bool borders_are_zero = false;
 
   for (int64_t task = begin; task < end; ++task) {
     const int64_t block = task % w.panel_blocks, group = task / w.panel_blocks % p.groups;
@@ -209,7 +210,8 @@ void conv_weight_run(const ConvGeometry& g, const T* x, const T* dy, T* partial,
             box.x = from + (box.start[0] * p.axis[0].src_step() + p.first[0]) * p.pitch[0] +
                     (box.start[1] * p.axis[1].src_step() + p.first[1]) * p.pitch[1] + p.first[2];
           } else {
-            copy_patch(p.patch_of(from, box.samples, box.start), patch_at);
+            copy_patch(p.patch_of(from, box.samples, box.start), borders_are_zero, patch_at);
+            borders_are_zero = p.boxes[0] * p.boxes[1] == 1 && box.samples == p.samples;
             box.x = patch_at;
           }
           for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
