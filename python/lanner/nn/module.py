@@ -12,7 +12,7 @@ from lanner.nn.parameter import Parameter, overwrite
 
 M = TypeVar("M", bound="Module")
 
-# While anomalies are looked for: the modules whose forward is running, outermost first.
+# While anomalies are looked for: the modules whose forward is running, with their names, outermost first.
 _running = threading.local()
 
 
@@ -120,11 +120,12 @@ class Module:
 
     def _call_watched(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """`__call__` with hooks, and with the layer's name told to the engine for anomaly messages."""
-        stack: list[Module] | None = None
+        stack: list[tuple[Module, str]] | None = None
         if _core.anomaly_enabled():
             stack = _running.__dict__.setdefault("stack", [])
-            _core.push_scope((_name_within(stack[-1], self) or "") if stack else "")
-            stack.append(self)
+            name = (_name_within(stack[-1][0], self) or type(self).__name__) if stack else ""
+            _core.push_scope(name)
+            stack.append((self, name))
         try:
             for hook in list(self._pre_hooks.values()):
                 changed = hook(self, args)
@@ -662,7 +663,9 @@ def _locate(error: Any, module: Module) -> None:
     """Put the path of the layer whose forward raised `error` in front of its message, one level on each call."""
     inner: Module | None = getattr(error, "_module", None)
     if inner is None:
-        error._message, error._path = str(error), ""
+        # What the engine says in anomaly mode begins with the path already.
+        scope = ".".join(name for _, name in _running.__dict__.get("stack", ()) if name)
+        error._message, error._path = str(error).removeprefix(f"{scope}: "), ""
     elif inner is not module:
         name = _name_within(module, inner) or type(inner).__name__
         error._path = f"{name}.{error._path}" if error._path else name

@@ -13,6 +13,11 @@ from lanner.nn.module import Module
 Size = int | Sequence[int]
 
 
+def _plain(size: Any) -> Any:
+    """Sizes as an int or a tuple, whatever sequence they came in."""
+    return size if size is None or isinstance(size, (int, float)) else tuple(size)
+
+
 class _MaxPool(Module):
     _function: Any
 
@@ -25,10 +30,10 @@ class _MaxPool(Module):
         return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
-        self.dilation = dilation
+        self.kernel_size = _plain(kernel_size)
+        self.stride = self.kernel_size if stride is None else _plain(stride)
+        self.padding = _plain(padding)
+        self.dilation = _plain(dilation)
         self.return_indices = return_indices
         self.ceil_mode = ceil_mode
 
@@ -81,9 +86,9 @@ class AvgPool1d(Module):
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
+        self.kernel_size = _plain(kernel_size)
+        self.stride = self.kernel_size if stride is None else _plain(stride)
+        self.padding = _plain(padding)
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
 
@@ -114,9 +119,9 @@ class AvgPool2d(Module):
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> None:
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
+        self.kernel_size = _plain(kernel_size)
+        self.stride = self.kernel_size if stride is None else _plain(stride)
+        self.padding = _plain(padding)
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
         self.divisor_override = divisor_override
@@ -142,7 +147,7 @@ class _AdaptivePool(Module):
     _function: Any
 
     def __init__(self, output_size: int | Sequence[int | None]) -> None:
-        self.output_size = output_size
+        self.output_size = _plain(output_size)
 
     def forward(self, x: Tensor) -> Any:
         """Cut each axis into as many windows as the output has elements, and pool them."""
@@ -218,8 +223,8 @@ class Upsample(Module):
         F.check_choice("Upsample", "mode", mode, ("nearest", "linear", "bilinear"))
         if (size is None) == (scale_factor is None):
             raise ValueError("Upsample: give either size or scale_factor")
-        self.size = size
-        self.scale_factor = scale_factor
+        self.size = _plain(size)
+        self.scale_factor = _plain(scale_factor)
         self.mode = mode
         self.align_corners = align_corners
 

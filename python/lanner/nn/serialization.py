@@ -150,7 +150,7 @@ def _decode_tree(node: dict[str, Any], path: str, made: Module | None, built: di
         below = f"{path}.{name}" if path else name
         part = None if child is None else _decode_tree(child, below, module._modules.get(name), built)
         if part is not module._modules.get(name, module):
-            setattr(module, name, part) if part is not None else module.add_module(name, None)
+            module.add_module(name, part)
     for name, dtype in node.get("dtypes", {}).items():
         tensor = module._parameters.get(name)
         if tensor is not None:

@@ -1,0 +1,225 @@
+"""Layers, losses, functional, utilities: what they promise by themselves, and what bad input gets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import lanner as ln
+import numpy as np
+import pytest
+from lanner import nn
+from lanner.nn import functional as F
+
+
+def test_rescaling_takes_bytes():
+    x = ln.tensor(np.array([0, 51, 255], np.uint8))
+    y = nn.Rescaling(1 / 255)(x)
+    assert y.dtype == ln.float32
+    np.testing.assert_allclose(y.numpy(), [0, 0.2, 1], rtol=1e-6)
+    assert nn.Rescaling(2.0, -1.0)(ln.tensor([0.5], dtype=ln.float64)).dtype == ln.float64
+    assert nn.Rescaling(2.0, -1.0)(x).tolist() == [-1, 101, 509]
+
+
+def test_step_and_threshold():
+    x = ln.tensor([-1.0, 0.0, 2.0], requires_grad=True)
+    y = nn.Step()(x)
+    assert y.tolist() == [0, 1, 1]
+    (y.sum() + nn.Threshold(0.5, 9.0)(x).sum()).backward()
+    assert x.grad.tolist() == [0, 0, 1]
+
+
+def test_dropout():
+    ln.manual_seed(0)
+    x = ln.ones((2000,))
+    layer = nn.Dropout(0.25)
+    y = layer(x).numpy()
+    assert set(np.unique(y)) == {0, np.float32(1 / 0.75)}
+    assert abs((y == 0).mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 2000)
+    assert layer.eval()(x).tolist() == x.tolist()
+    z = nn.Dropout2d(0.5)(ln.ones((8, 8, 3, 3))).numpy()
+    assert all(len(np.unique(channel)) == 1 for channel in z.reshape(64, 9)) and len(np.unique(z)) == 2
+    for p in (-0.1, 1.5):
+        with pytest.raises(ValueError, match="p must lie between 0 and 1"):
+            nn.Dropout(p)
+
+
+def test_batch_norm_counts_and_forgets():
+    norm = nn.BatchNorm1d(2)
+    x = ln.tensor([[1.0, 2.0], [3.0, 6.0]])
+    for _ in range(3):
+        norm(x)
+    assert norm.num_batches_tracked.item() == 3 and norm.num_batches_tracked.dtype == ln.int64
+    before = norm.running_mean.tolist()
+    norm.eval()(x)
+    assert norm.num_batches_tracked.item() == 3 and norm.running_mean.tolist() == before
+    norm.reset_running_stats()
+    assert norm.num_batches_tracked.item() == 0
+    assert norm.running_mean.tolist() == [0, 0] and norm.running_var.tolist() == [1, 1]
+    with ln.no_grad():
+        norm.weight *= 3.0
+    norm.reset_parameters()
+    assert norm.weight.tolist() == [1, 1]
+
+
+def test_output_size_of_transposed_convolution():
+    layer = nn.ConvTranspose2d(2, 3, 3, stride=2)
+    x = ln.zeros((1, 2, 4, 5))
+    assert layer(x).shape == (1, 3, 9, 11)
+    assert layer(x, output_size=(10, 11)).shape == (1, 3, 10, 11)
+    assert layer(x, output_size=(1, 3, 9, 12)).shape == (1, 3, 9, 12)
+    with pytest.raises(ln.ShapeError, match="an axis of 4 becomes 9 to 10"):
+        layer(x, output_size=(11, 11))
+
+
+def test_embedding():
+    table = nn.Embedding(4, 3, padding_idx=1)
+    assert table.weight[1].tolist() == [0, 0, 0]
+    table(ln.tensor([[0, 1], [1, 3]])).sum().backward()
+    assert table.weight.grad.tolist() == [[1] * 3, [0] * 3, [0] * 3, [1] * 3]
+    frozen = nn.Embedding.from_pretrained(ln.tensor([[1.0, 2.0]]))
+    assert not frozen.weight.requires_grad and frozen(ln.tensor(0)).tolist() == [1, 2]
+    twin = nn.from_config(nn.to_config(frozen))
+    assert not twin.weight.requires_grad and twin.weight.shape == (1, 2)
+    given = nn.Embedding(1, 2, _weight=ln.tensor([[1.0, 2.0]]), _freeze=True)
+    assert nn.to_config(given)["config"]["_weight"] is None and given.weight.tolist() == [[1, 2]]
+    with pytest.raises(ln.ShapeError, match="padding_idx 4 lies outside 4 embeddings"):
+        nn.Embedding(4, 3, padding_idx=4)
+    with pytest.raises(ln.ShapeError, match="_weight has shape"):
+        nn.Embedding(4, 3, _weight=ln.zeros((3, 4)))
+    with pytest.raises(IndexError):
+        table(ln.tensor([4]))
+    with pytest.raises(ln.DTypeError):
+        table(ln.tensor([1.0]))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_every_float_dtype(dtype):
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 5)
+    ).to(dtype)
+    y = net(ln.ones((2, 1, 6, 6), dtype=dtype))
+    assert y.dtype.name == dtype and y.shape == (2, 5)
+    F.cross_entropy(y, ln.tensor([1, 2])).backward()
+    assert all(p.grad.dtype.name == dtype for p in net.parameters())
+
+
+BAD_ARGUMENTS = [
+    (lambda: nn.Conv2d(3, 8, 3, groups=2), ln.ShapeError, "3 input and 8 output channels do not divide into 2 groups"),
+    (lambda: nn.Conv2d(3, 8, (3, 3, 3)), ln.ShapeError, "kernel_size must be 2 ints of at least 1"),
+    (lambda: nn.Conv2d(3, 8, 0), ln.ShapeError, "kernel_size must be 2 ints of at least 1, got 0"),
+    (lambda: nn.Conv2d(3, 8, 3, stride=2, padding="same"), ln.ShapeError, "padding='same' needs a stride of 1"),
+    (lambda: nn.Conv2d(3, 8, 3, padding="some"), ValueError, "padding must be one of 'same', 'valid', got 'some'"),
+    (lambda: nn.Conv2d(3, 8, 3, padding_mode="x"), ValueError, "padding_mode must be one of"),
+    (lambda: nn.ConvTranspose2d(3, 8, 3, padding_mode="reflect"), ValueError, "padding_mode must be 'zeros'"),
+    (lambda: nn.ConvTranspose1d(3, 8, 3, padding="same"), TypeError, "padding must be ints"),
+    (lambda: nn.GroupNorm(3, 4), ln.ShapeError, "4 channels do not divide into 3 groups"),
+    (lambda: nn.GELU("fast"), ValueError, "approximate must be one of"),
+    (lambda: nn.Hardtanh(1, 1), ValueError, "min_val must be below max_val"),
+    (lambda: nn.Upsample(), ValueError, "either size or scale_factor"),
+    (lambda: nn.Upsample(size=2, mode="cubic"), ValueError, "mode must be one of"),
+    (lambda: nn.MSELoss(reduction="max"), ValueError, "MSELoss: reduction must be one of"),
+    (lambda: nn.MultiMarginLoss(p=3), ValueError, "p must be 1 or 2"),
+    (lambda: nn.TripletMarginLoss(margin=0.0), ValueError, "margin must be positive"),
+    (lambda: nn.EmbeddingBag(3, 3, mode="min"), ValueError, "mode must be one of"),
+    (lambda: nn.EmbeddingBag(3, 3, scale_grad_by_freq=True), ln.Error, "not available"),
+    (lambda: nn.AdaptiveMaxPool2d(2, return_indices=True), ln.Error, "not available"),
+]
+
+
+@pytest.mark.parametrize("row", BAD_ARGUMENTS, ids=lambda r: r[2][:30])
+def test_bad_arguments(row):
+    make, kind, message = row
+    with pytest.raises(kind, match=message):
+        make()
+
+
+BAD_INPUTS = [
+    (nn.Linear(4, 2), (3, 5)),
+    (nn.Bilinear(4, 3, 2), (3, 5), (3, 3)),
+    (nn.Conv2d(3, 4, 3), (1, 2, 8, 8)),
+    (nn.Conv2d(3, 4, 9), (1, 3, 8, 8)),
+    (nn.Conv1d(3, 4, 3), (1, 3, 8, 8)),
+    (nn.ConvTranspose2d(3, 4, 3), (1, 2, 8, 8)),
+    (nn.MaxPool2d(9), (1, 1, 4, 4)),
+    (nn.BatchNorm1d(3), (2, 4)),
+    (nn.BatchNorm2d(3), (2, 3)),
+    (nn.LayerNorm(4), (2, 3)),
+    (nn.GroupNorm(2, 4), (2, 3, 3)),
+    (nn.RMSNorm(4), (2, 3)),
+    (nn.PReLU(3), (2, 4)),
+    (nn.Unflatten(1, (2, 3)), (2, 7)),
+    (nn.MSELoss(), (2, 3), (2, 4)),
+    (nn.Softmax(5), (2, 3)),
+    (nn.Flatten(), (2,), "axis"),
+]
+
+
+@pytest.mark.parametrize("row", BAD_INPUTS, ids=lambda r: f"{r[0]}-{r[1]}")
+def test_bad_shapes(row):
+    layer, *shapes = row
+    with pytest.raises((ln.ShapeError, IndexError)):
+        layer(*[ln.ones(s) for s in shapes if isinstance(s, tuple)])
+
+
+def test_bad_labels():
+    x = ln.zeros((2, 3))
+    for target in ([0, 3], [-1, 0]):
+        with pytest.raises((ln.ShapeError, IndexError, ln.Error)):
+            nn.CrossEntropyLoss()(x, ln.tensor(target))
+    with pytest.raises(ln.ShapeError):
+        nn.CrossEntropyLoss()(x, ln.tensor([0, 1, 2]))
+    with pytest.raises(ln.Error):
+        nn.CrossEntropyLoss(weight=ln.ones(4))(x, ln.tensor([0, 1]))
+
+
+def test_clip_grad():
+    w = nn.Parameter(ln.tensor([3.0, 4.0]))
+    v = nn.Parameter(ln.tensor([12.0]))
+    unused = nn.Parameter(ln.ones(1))
+    (w * w / 2).sum().backward()
+    (v * v / 2).sum().backward()
+    assert nn.utils.clip_grad_norm_([w, v, unused], 1.0).item() == 13
+    np.testing.assert_allclose([*w.grad.tolist(), *v.grad.tolist()], [3 / 13, 4 / 13, 12 / 13], rtol=1e-6)
+    assert nn.utils.clip_grad_norm_([unused], 1.0).item() == 0
+    before = w.grad.tolist()
+    nn.utils.clip_grad_norm_(w, 100.0)
+    assert w.grad.tolist() == before
+    w.grad = ln.tensor([float("nan"), 1.0])
+    with pytest.raises(ln.Error, match="the norm of the gradients is nan"):
+        nn.utils.clip_grad_norm_([w], 1.0, error_if_nonfinite=True)
+    v.grad = ln.tensor([-5.0])
+    nn.utils.clip_grad_value_([v, unused], 2.0)
+    assert v.grad.tolist() == [-2]
+
+
+def test_vectors():
+    a, b = nn.Linear(3, 2), nn.Linear(3, 2)
+    nn.utils.vector_to_parameters(nn.utils.parameters_to_vector(a.parameters()), b.parameters())
+    assert b.weight.tolist() == a.weight.tolist() and b.bias.tolist() == a.bias.tolist() and b.weight.requires_grad
+    with pytest.raises(ln.ShapeError, match="expected 8 elements"):
+        nn.utils.vector_to_parameters(ln.zeros(7), a.parameters())
+
+
+@pytest.mark.parametrize(
+    ("fn", "shapes"),
+    [
+        (lambda x, w: F.prelu(x, w), [(3, 4), (4,)]),
+        (lambda x, y: F.cosine_similarity(x, y), [(3, 4), (3, 4)]),
+        (lambda x, y: F.pairwise_distance(x, y), [(3, 4), (3, 4)]),
+        (lambda x: F.normalize(x), [(3, 4)]),
+        (lambda w: F.embedding(ln.tensor([1, 1, 0]), w), [(3, 2)]),
+        (lambda x: F.avg_pool2d(x, 2, 2, 0, True, True, 3), [(1, 1, 3, 5)]),
+        (lambda x, w: F.conv2d(x, w, padding="same"), [(1, 2, 4, 3), (2, 2, 2, 3)]),
+    ],
+)
+def test_second_order(fn, shapes):
+    rng = np.random.default_rng(3)
+    tensors = [ln.tensor(rng.uniform(0.1, 1, s), requires_grad=True) for s in shapes]
+    assert ln.gradcheck(fn, tensors)
+
+
+def test_importing_loads_no_heavy_module():
+    code = "import sys, lanner.nn; print([m for m in ('numpy', 'inspect', 'torch') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
