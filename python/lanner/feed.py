@@ -11,6 +11,8 @@ from lanner._core import Tensor
 Inputs = tuple[Tensor, ...]
 Batch = tuple[Inputs, Tensor | None]
 
+# Batches made ready ahead of the step by the loader's thread.
+_PREFETCH = 2
 _WHOLE = ("int8", "int16", "int32", "uint16", "uint32", "uint64")
 
 
@@ -60,10 +62,13 @@ def is_loader(x: Any) -> bool:
 class Feed:
     """Batches of one pass after another, from arrays or from a loader."""
 
-    def __init__(self, x: Any, y: Any, batch_size: int, caller: str, *, shuffle: bool = False) -> None:
+    def __init__(
+        self, x: Any, y: Any, batch_size: int, caller: str, *, shuffle: bool = False, seed: int | None = None
+    ) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"{caller}: batch_size must be a whole number of at least 1, got {batch_size!r}")
         self.batch_size, self.shuffle, self.caller = batch_size, shuffle, caller
+        self.seed = (_core._draw_seed() if shuffle else 0) if seed is None else seed & (2**63 - 1)
         self.loader: Any = None
         self.inputs: Inputs = ()
         self.target: Tensor | None = None
@@ -116,18 +121,17 @@ class Feed:
         if self.samples == 0:
             raise _core.ShapeError(f"{self.caller}: x has no samples (shape {list(self.inputs[0].shape)})")
 
-    def epoch(self, seed: int | None = None) -> Iterator[Batch]:
-        """The batches of one pass; ``seed`` decides their order where they are shuffled."""
+    def epoch(self, number: int = 0) -> Iterator[Batch]:
+        """The batches of one pass; where they are shuffled, seed and number of the pass decide their order."""
         if self.loader is not None:
             for batch in self.loader:
                 yield self._split_batch(batch)
             return
         if self.shuffle:
-            from lanner.data import DataLoader, TensorDataset
-
-            arrays = self.inputs if self.target is None else (*self.inputs, self.target)
-            for batch in DataLoader(TensorDataset(*arrays), self.batch_size, shuffle=True, seed=seed):
-                yield (tuple(batch), None) if self.target is None else (tuple(batch[:-1]), batch[-1])
+            arrays = [*self.inputs] if self.target is None else [*self.inputs, self.target]
+            loader = _core._BatchLoader(arrays, self.batch_size, True, False, self.seed, _PREFETCH, None)
+            for batch in loader.epoch(number):
+                yield (batch, None) if self.target is None else (batch[:-1], batch[-1])
             return
         assert self.samples is not None
         for begin in range(0, self.samples, self.batch_size):  # in order: views, no copies

@@ -134,7 +134,7 @@ class Model:
         if self.loss is None or self.optimizer is None:
             missing = " and ".join(name for name in ("loss", "optimizer") if getattr(self, name) is None)
             raise ValueError(f"fit: the model has no {missing}; give them to ln.Model(net, loss=..., optimizer=...)")
-        feed = Feed(x, y, batch_size, "fit", shuffle=shuffle)
+        feed = Feed(x, y, batch_size, "fit", shuffle=shuffle, seed=seed)
         feed.require_samples()
         if feed.loader is None and feed.target is None:
             raise ValueError("fit: y is missing; x holds no targets unless it is a DataLoader")
@@ -150,13 +150,14 @@ class Model:
         params = {"epochs": epochs, "steps": feed.batches, "verbose": verbose}
         hooks = CallbackList(callbacks, self, params)
         self.stop_training = False
-        with self._modes(True), _recording(True):
+        with self._modes(True), _recording(True), _generator(seed) as at_epoch:
             hooks.on_train_begin()
             for epoch in range(initial_epoch, epochs):
                 begin = time.perf_counter()
+                at_epoch(epoch)
                 hooks.on_epoch_begin(epoch)
                 with Progress(f"epoch {epoch + 1}/{epochs}", feed.batches, verbose) as bar:
-                    figures = self._train_epoch(feed, _epoch_seed(seed, epoch, feed), hooks, bar)
+                    figures = self._train_epoch(feed, epoch, hooks, bar)
                 if held_out is not None and not (self.stop_training and hooks.has("on_nonfinite_loss")):
                     with Progress(f"validation {epoch + 1}/{epochs}", held_out.batches, verbose) as bar:
                         judged = self._judge(held_out, hooks, bar)
@@ -170,13 +171,13 @@ class Model:
             hooks.on_train_end()
         return history
 
-    def _train_epoch(self, feed: Feed, seed: int | None, hooks: CallbackList, bar: Progress) -> Logs:
+    def _train_epoch(self, feed: Feed, epoch: int, hooks: CallbackList, bar: Progress) -> Logs:
         net, optimizer, total = self.net, self.optimizer, _Total(self)
         net.train()
         each_batch = hooks.has("on_train_batch_end")
         guarded = hooks.has("on_nonfinite_loss")
         number = -1
-        for number, (inputs, target) in enumerate(feed.epoch(seed)):
+        for number, (inputs, target) in enumerate(feed.epoch(epoch)):
             if number == 0:
                 self._see(inputs)
             hooks.on_train_batch_begin(number)
@@ -507,14 +508,21 @@ def _validation_feed(data: Any, batch_size: int) -> Feed:
     return feed
 
 
-def _epoch_seed(seed: int | None, epoch: int, feed: Feed) -> int | None:
-    """The seed of an epoch's order; with a seed given, the generator of all that is random starts anew as well."""
-    if seed is not None:
-        # Odd multipliers (of splitmix64) keep neighbouring seeds and epochs apart.
-        mixed = (seed * 0x9E3779B97F4A7C15 + (epoch + 1) * 0xBF58476D1CE4E5B9) & (2**63 - 1)
-        _core.manual_seed(mixed)
-        return mixed
-    return int(_core.randint(0, 2**31 - 1, ()).item()) if feed.shuffle else None
+@contextmanager
+def _generator(seed: int | None) -> Iterator[Callable[[int], None]]:
+    """With a seed: what is yielded puts the generator of random numbers where that epoch of that seed begins, and
+    afterwards it goes on as if nobody had used it."""
+    if seed is None:
+        yield lambda epoch: None
+        return
+    before = _core._random_state()
+    try:
+        # An epoch has room for 2**40 calls; the first room is left to initial weights, which may have the same seed.
+        yield lambda epoch: _core._set_random_state(
+            _core.tensor([seed & (2**63 - 1), (epoch + 1) << 40], dtype=_core.uint64)
+        )
+    finally:
+        _core._set_random_state(before)
 
 
 def _make_loss(loss: Any) -> Any:
