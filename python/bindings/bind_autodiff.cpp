@@ -51,7 +51,10 @@ False
         Tensors seeds;
         if (grad_outputs)
           for (const auto& t : *grad_outputs) seeds.push_back(t.value_or(Tensor()));
-        return grad(outputs, inputs, seeds, create_graph, retain_graph, allow_unused);
+        std::vector<std::optional<Tensor>> found;
+        for (Tensor& g : grad(outputs, inputs, seeds, create_graph, retain_graph, allow_unused))
+          found.push_back(g.defined() ? std::optional(std::move(g)) : std::nullopt);
+        return found;
       },
       "outputs"_a, "inputs"_a, "grad_outputs"_a = py::none(), "create_graph"_a = false, "retain_graph"_a = false,
       "allow_unused"_a = false, NoGil(), "Gradients of sum(outputs * grad_outputs) by inputs; see lanner.grad.");

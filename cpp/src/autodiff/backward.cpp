@@ -146,10 +146,11 @@ class Walk {
     for (Tensor& t : g)
       if (t.defined() && !create_graph_) t = t.detach();
     if (g.size() == 1 && !g[0].defined()) return;
+    const AnomalyPause pause;  // what is wrong is said of the op whose gradient this is, not of an op inside its vjp
     Tensors gradients = node.op == Op::Count ? node.custom(g) : run_vjp(node, g);
     check(gradients.size() == node.in.size(), "backward: ", node.label(), " gave ", gradients.size(),
           " gradients for ", node.in.size(), " inputs");
-    if (anomaly_enabled()) check_anomaly("gradient", node.label(), node.scope, gradients, g);
+    if (pause.was_on()) check_anomaly("gradient", node.label(), node.scope, gradients, g);
     g.clear();
     for (size_t i = 0; i < gradients.size(); ++i) {
       const Tensor& x = node.in[i];

@@ -32,6 +32,19 @@ struct Node : std::enable_shared_from_this<Node> {
 void record(const std::shared_ptr<Node>& node, Tensors& outputs);
 uint64_t next_sequence();
 
+// Inside, ops are not looked at for anomalies; whether they were.
+class AnomalyPause {
+ public:
+  AnomalyPause() : before_(anomaly_enabled()) { set_anomaly_enabled(false); }
+  ~AnomalyPause() { set_anomaly_enabled(before_); }
+  AnomalyPause(const AnomalyPause&) = delete;
+  AnomalyPause& operator=(const AnomalyPause&) = delete;
+  bool was_on() const { return before_; }
+
+ private:
+  bool before_;
+};
+
 // Throws Error where one of `outputs` has a NaN or infinity and none of `inputs` has.
 void check_anomaly(const char* what, const char* op, const std::string& scope, const Tensors& outputs,
                    std::span<const Tensor> inputs);

@@ -99,10 +99,8 @@ namespace {
 bool all_finite(const Tensor& t) {
   if (!t.defined() || !is_floating(t.dtype()) || t.raw() == nullptr) return true;
   NoGrad off;
-  const bool before = anomaly_mode;
-  anomaly_mode = false;
+  const AnomalyPause pause;
   const Tensor x = ops::contiguous(is_half(t.dtype()) ? ops::cast(t, DType::Float32) : t);
-  anomaly_mode = before;
   if (x.dtype() == DType::Float64) {
     const double* p = x.data<double>();
     return std::all_of(p, p + x.size(), [](double v) { return std::isfinite(v); });
