@@ -14,7 +14,19 @@ int64_t packed_b_elements(int64_t k, int64_t n) {
 template <class T>
 void pack_b(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, int64_t panel_begin, int64_t panel_end,
             T* packed) {
-  for (int64_t p = panel_begin; p < panel_end; ++p) {
+  int64_t p = panel_begin;
+  if (b_col == 1) {
+    // Several panels at a time, so that each row is read in stretches of 1 KiB rather than of a panel's width.
+    constexpr int kTogether = 1024 / (kNR<T> * static_cast<int>(sizeof(T)));
+    for (; p + kTogether <= panel_end && (p + kTogether) * kNR<T> <= n; p += kTogether) {
+      const T* from = b + p * kNR<T>;
+      T* to = packed + p * k * kNR<T>;
+      for (int64_t s = 0; s < k; ++s, from += b_row, to += kNR<T>)
+        for (int q = 0; q < kTogether; ++q)
+          for (int j = 0; j < kNR<T>; j += kLanes<T>) store(to + q * k * kNR<T> + j, load(from + q * kNR<T> + j));
+    }
+  }
+  for (; p < panel_end; ++p) {
     const int64_t j = p * kNR<T>, left = n - j;
     const int width = left < kNR<T> ? static_cast<int>(left) : kNR<T>;
     pack_panel(k, width, b + j * b_col, b_row, b_col, packed + p * k * kNR<T>, kNR<T>);

@@ -87,6 +87,15 @@ void tile_kernel(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* 
 #pragma GCC unroll 4
   for (int g = 0; g < kGroups; ++g) group[g] = a + 4 * g * a_row;
 
+  // C is asked for now and needed after k steps.
+  if (out.c_col == 1) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+      __builtin_prefetch(out.c + i * out.c_row, 1);
+      __builtin_prefetch(out.c + i * out.c_row + N * L - 1, 1);
+    }
+  }
+
   for (int64_t s = 0; s < k; ++s) {
     V<T> bv[N];
 #pragma GCC unroll 2
