@@ -28,7 +28,8 @@ LANNER_VJP(Divide) {
 LANNER_VJP(Remainder) { return {G, v.needs(1) ? -G * floor(X / v.in[1]) : Tensor()}; }
 
 LANNER_VJP(Pow) {
-  const Tensor& exponent = v.in[1];
+  // A Python number as a tensor of its own: two of them combine to float32, which would round x ** (1 / 3) in float64.
+  const Tensor exponent = v.in[1].is_weak() ? cast(v.in[1], G.dtype()) : v.in[1];
   Tensor by_base, by_exponent;
   // x^0 is constant, at x = 0 too, where 0 * 0^-1 would be NaN; and so is 0^y for y > 0, where 0 * log(0) would be.
   if (v.needs(0)) by_base = G * where(equal(exponent, weak(0)), weak(0), exponent * pow(X, exponent - 1));
