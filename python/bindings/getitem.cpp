@@ -17,7 +17,8 @@ struct Key {
   bool slices = false;   // any axis is not taken whole
   Shape shape;           // after slicing
   bool reshapes = false;
-  Tensors indices;       // one an axis of `shape`, undefined where it is taken whole
+  Dims order;            // if not empty: then these axes, in this order
+  Tensors indices;       // one an axis of that (a mask: one for all of its axes), undefined where it is taken whole
   bool advanced = false;
 };
 
@@ -70,13 +71,20 @@ class Parser {
     check<IndexError>(ellipses <= 1, "index: an index can have a single ellipsis ('...')");
     check<IndexError>(taken <= x.ndim(), "index: ", taken, " indices for ", x.ndim(), " dimensions (x ", x.shape(),
                       ")");
+    bool empty_ellipsis = false, apart = false, any = false;
     for (const py::object& item : items) {
-      if (item.ptr() == Py_Ellipsis)
+      if (item.ptr() == Py_Ellipsis) {
         for (int i = taken; i < x.ndim(); ++i) whole();
-      else
+        empty_ellipsis = any && taken == x.ndim();
+      } else {
         add(item);
+        if (!out_.advanced || PySlice_Check(item.ptr()) || item.is_none()) continue;
+        apart |= empty_ellipsis;
+        any = true;
+      }
     }
     while (axis_ < x.ndim()) whole();
+    if (apart) indices_first();
   }
 
   Key take() { return std::move(out_); }
@@ -147,6 +155,20 @@ class Parser {
     result(n, Tensor());
   }
 
+  // In NumPy an ellipsis keeps arrays on both sides apart even where it stands for no axis; their result goes in front.
+  void indices_first() {
+    Dims rest;
+    Tensors indices;
+    int axis = 0;
+    for (Tensor& index : out_.indices) {
+      const int axes = index.defined() && index.dtype() == DType::Bool ? index.ndim() : 1;
+      for (int i = 0; i < axes; ++i) (index.defined() ? out_.order : rest).push_back(axis++);
+      if (index.defined()) indices.push_back(std::move(index));
+    }
+    for (int64_t a : rest) out_.order.push_back(a);
+    out_.indices = std::move(indices);
+  }
+
   // What is taken of the next axis of x.
   void cut(int64_t start, int64_t stop, int64_t step) {
     out_.slices |= start != 0 || stop != x_.shape()[axis_] || step != 1;
@@ -171,7 +193,8 @@ class Parser {
 // The part of the key that is a view.
 Tensor view_of(const Tensor& x, const Key& key) {
   Tensor view = key.slices ? ops::slice(x, key.starts, key.stops, key.steps) : x;
-  return key.reshapes ? ops::reshape(view, key.shape) : view;
+  if (key.reshapes) view = ops::reshape(view, key.shape);
+  return key.order.empty() ? view : ops::permute_dims(view, key.order);
 }
 
 // x[...] and x[:] are tensors of their own.
