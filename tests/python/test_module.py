@@ -206,7 +206,7 @@ def test_repr():
         "    (1): ReLU()\n"
         "    (2): Linear(in_features=4, out_features=2, bias=True)\n"
         "  )\n"
-        "  (norm): BatchNorm1d(2, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)\n"
+        "  (norm): BatchNorm1d(2, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)\n"
         ")"
     )
     assert repr(nn.ModuleList()) == "ModuleList()"
@@ -335,6 +335,7 @@ BUILT_INS = [
     nn.BCEWithLogitsLoss(pos_weight=ln.ones(2)),
     nn.BatchNorm1d(4, momentum=None),
     nn.BatchNorm2d(4, affine=False),
+    nn.BatchNorm2d(4, bias=False),
     nn.BatchNorm3d(4, track_running_stats=False),
     nn.Bilinear(2, 3, 4, bias=False),
     nn.Conv1d(2, 4, 3, padding="same", padding_mode="reflect"),

@@ -5,7 +5,6 @@ Most are the engine's own functions; here are those whose arguments differ.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -373,7 +372,7 @@ def _shorten(weight: Tensor, indices: Tensor, max_norm: float, norm_type: float)
     recording = _core.set_grad_enabled(False)
     try:
         rows = _core.take(weight, _core.reshape(indices, (-1,)), axis=0)
-        norms = _core.sum(_core.abs(rows) ** norm_type, axis=-1, keepdims=True) ** (1 / norm_type)
+        norms = _core.norm(rows, norm_type, -1, keepdims=True)
         scale = _core.where(norms > max_norm, max_norm / (norms + 1e-7), _core.ones_like(norms))
         weight[_core.reshape(indices, (-1,))] = rows * scale
     finally:
@@ -450,20 +449,13 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
     return _core.kl_div(input, target, reduction=reduction, log_target=log_target)
 
 
-def _norm(x: Tensor, p: float, dim: int, keepdim: bool) -> Tensor:
-    size = _core.abs(x)
-    if math.isinf(p):
-        return _core.max(size, axis=dim, keepdims=keepdim)
-    return _core.sum(size**p, axis=dim, keepdims=keepdim) ** (1 / p)
-
-
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """``x / max(|x|_p, eps)``, the norm taken along the axis ``dim``.
 
     >>> ln.nn.functional.normalize(ln.tensor([[3.0, 4.0]])).tolist()
     [[0.6000000238418579, 0.800000011920929]]
     """
-    return input / _core.maximum(_norm(input, p, dim, True), eps)
+    return input / _core.maximum(_core.norm(input, p, dim, keepdims=True), eps)
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -482,7 +474,7 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
     >>> ln.nn.functional.pairwise_distance(ln.tensor([[3.0, 4.0]]), ln.zeros((1, 2)), eps=0.0).tolist()
     [5.0]
     """
-    return _norm(x1 - x2 + eps, p, -1, keepdim)
+    return _core.norm(x1 - x2 + eps, p, -1, keepdims=keepdim)
 
 
 def _pair(size: Size) -> tuple[int, int]:

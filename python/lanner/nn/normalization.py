@@ -29,6 +29,8 @@ class _BatchNorm(Module):
         track_running_stats: bool = True,
         device: str | None = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         self.num_features = num_features
         self.eps = eps
@@ -36,9 +38,9 @@ class _BatchNorm(Module):
         self.affine = affine
         self.track_running_stats = track_running_stats
         dtype = dtype or _core.float32
-        for name, value in (("weight", 1.0), ("bias", 0.0)):
+        for name, value, wanted in (("weight", 1.0, affine), ("bias", 0.0, affine and bias)):
             made = _core.full((num_features,), value, dtype=dtype, device=device)
-            self.register_parameter(name, Parameter(made) if affine else None)
+            self.register_parameter(name, Parameter(made) if wanted else None)
         for name, value in (("running_mean", 0.0), ("running_var", 1.0)):
             made = _core.full((num_features,), value, dtype=dtype, device=device)
             self.register_buffer(name, made if track_running_stats else None)
@@ -54,8 +56,9 @@ class _BatchNorm(Module):
     def reset_parameters(self) -> None:
         """Set weights to 1 and biases to 0, and forget the statistics."""
         self.reset_running_stats()
-        if self.weight is not None and self.bias is not None:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,7 +80,7 @@ class _BatchNorm(Module):
         """Return the options."""
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
 
@@ -157,7 +160,8 @@ class LayerNorm(Module):
 
     def extra_repr(self) -> str:
         """Return the options."""
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        affine = f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
+        return f"{self.normalized_shape}, eps={self.eps}, {affine}"
 
 
 class RMSNorm(Module):
@@ -217,6 +221,8 @@ class GroupNorm(Module):
         affine: bool = True,
         device: str | None = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         if num_groups < 1 or num_channels % num_groups:
             raise _core.ShapeError(f"GroupNorm: {num_channels} channels do not divide into {num_groups} groups")
@@ -224,14 +230,15 @@ class GroupNorm(Module):
         self.num_channels = num_channels
         self.eps = eps
         self.affine = affine
-        for name, value in (("weight", 1.0), ("bias", 0.0)):
+        for name, value, wanted in (("weight", 1.0, affine), ("bias", 0.0, affine and bias)):
             made = _core.full((num_channels,), value, dtype=dtype or _core.float32, device=device)
-            self.register_parameter(name, Parameter(made) if affine else None)
+            self.register_parameter(name, Parameter(made) if wanted else None)
 
     def reset_parameters(self) -> None:
         """Set weights to 1 and biases to 0."""
-        if self.weight is not None and self.bias is not None:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -240,7 +247,8 @@ class GroupNorm(Module):
 
     def extra_repr(self) -> str:
         """Return the options."""
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        options = f"eps={self.eps}, affine={self.affine}, bias={self.bias is not None}"
+        return f"{self.num_groups}, {self.num_channels}, {options}"
 
 
 def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:

@@ -26,12 +26,7 @@ def get_total_norm(tensors: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
         tensors = [t for t in tensors if t.size]
         if not tensors:
             return _core.zeros(())
-        if math.isinf(norm_type):
-            return _core.max(_core.stack([_core.max(_core.abs(t)) for t in tensors]))
-        if norm_type == 2:
-            return _core.sqrt(_core.sum(_core.stack([_core.sum_squares(t) for t in tensors])))
-        powers = [_core.sum(_core.abs(t) ** norm_type) for t in tensors]
-        return _core.sum(_core.stack(powers)) ** (1 / norm_type)
+        return _core.norm(_core.stack([_core.norm(t, norm_type) for t in tensors]), norm_type)
     finally:
         _core.set_grad_enabled(recording)
 
