@@ -217,9 +217,8 @@ def _optimizer_config(model: Model, tensors: dict[str, Tensor]) -> Any:
     while any(name.startswith(prefix) for name in tensors):
         prefix = "_" + prefix
     paths = {id(parameter): name for name, parameter in model.net.named_parameters()}
-    state_dict = optimizer.state_dict()
-    groups, names = [], []
-    for group, described in zip(optimizer.param_groups, state_dict["param_groups"], strict=True):
+    groups = []
+    for group in optimizer.param_groups:
         members = [paths.get(id(parameter)) for parameter in group["params"]]
         if None in members:
             warnings.warn(
@@ -227,19 +226,16 @@ def _optimizer_config(model: Model, tensors: dict[str, Tensor]) -> Any:
                 stacklevel=4,
             )
             return None
-        names += members
-        groups.append({**{k: v for k, v in described.items() if k != "params"}, "params": members})
+        groups.append({**{k: v for k, v in group.items() if k != "param_names"}, "params": members})
     state: dict[str, Any] = {}
-    for index, values in state_dict["state"].items():
-        entry = {}
+    for parameter, values in optimizer.state.items():
+        name = paths[id(parameter)]
+        # Not state_dict(), whose counts and products are PyTorch's float32: numbers are kept to the last bit.
+        state[name] = dict(values)
         for key, value in values.items():
             if isinstance(value, Tensor):
-                reference = f"{prefix}{names[index]}.{key}"
-                tensors[reference] = value
-                entry[key] = {"$tensor": reference}
-            else:
-                entry[key] = value
-        state[str(names[index])] = entry
+                tensors[f"{prefix}{name}.{key}"] = value
+                state[name][key] = {"$tensor": f"{prefix}{name}.{key}"}
     return {"class": kind.__name__, "param_groups": groups, "state": state}
 
 
@@ -264,21 +260,11 @@ def _load_optimizer(config: Any, tensors: dict[str, Tensor], net: Any) -> Any:
     accepted = inspect.signature(kind).parameters
     defaults = {k: v for k, v in groups[0].items() if k in accepted and k != "params"}
     optimizer = kind(groups, **defaults)
-    state: dict[int, dict[str, Any]] = {}
-    for name, values in config["state"].items():
-        entry = {}
-        for key, value in values.items():
-            if _is_reference(value):
-                value = tensors[value["$tensor"]]
-                if value.ndim and value.shape != parameters[name].shape:
-                    raise _core.FormatError(
-                        f"the optimizer's {key} of {name} has shape {list(value.shape)}, the parameter "
-                        f"{list(parameters[name].shape)}"
-                    )
-            entry[key] = value
-        state[order.index(name)] = entry
-    described = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": described})
+    state = {
+        order.index(name): {k: tensors[v["$tensor"]] if _is_reference(v) else v for k, v in values.items()}
+        for name, values in config["state"].items()
+    }
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return optimizer
 
 

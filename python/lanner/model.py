@@ -263,7 +263,8 @@ class Model:
             inputs = as_inputs(x, "predict")
             if inputs[0].shape[0] <= batch_size and len(inputs) == 1:  # one batch needs no more than this
                 with self._modes(False), _recording(False):
-                    return _to_numpy(self.net(*inputs))
+                    output = _to_numpy(self.net(*inputs))
+                return output.copy() if _shares_memory(output, x) else output
             x = inputs
         import numpy as np
 
@@ -495,6 +496,13 @@ def _to_numpy(output: Any) -> Any:
     if isinstance(output, (tuple, list)):
         return tuple(_to_numpy(part) for part in output)
     raise TypeError(f"predict: the net must give a Tensor or a tuple of them, got {type(output).__name__}")
+
+
+def _shares_memory(output: Any, x: Any) -> bool:
+    """Whether a net of views alone gave its caller's own memory back."""
+    import numpy as np
+
+    return isinstance(output, np.ndarray) and isinstance(x, np.ndarray) and np.may_share_memory(output, x)
 
 
 def _validation_feed(data: Any, batch_size: int) -> Feed:

@@ -55,10 +55,10 @@ def epoch_line(epoch: int, epochs: int, seconds: float, figures: Mapping[str, fl
 
     >>> from lanner.progress import epoch_line
     >>> epoch_line(0, 3, 2.345, {"loss": 0.25, "val_loss": 0.5})
-    'epoch 1/3   2.3 s   loss 0.2500   val_loss 0.5000'
+    'epoch 1/3     2.3 s   loss 0.2500   val_loss 0.5000'
     """
     label = f"epoch {epoch + 1:{len(str(epochs))}}/{epochs}"
-    return "   ".join([label, duration(seconds), *(f"{k} {number(v)}" for k, v in figures.items())])
+    return "   ".join([label, f"{duration(seconds):>7}", *(f"{k} {number(v)}" for k, v in figures.items())])
 
 
 def duration(seconds: float) -> str:
