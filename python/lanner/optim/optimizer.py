@@ -12,7 +12,7 @@ from lanner._core import Tensor
 ParamGroup = dict[str, Any]
 StateDict = dict[str, Any]
 
-# PyTorch's choices of implementation. They are accepted, and kept in the groups, so that code and state dicts move over.
+# PyTorch's choices of implementation: accepted, and kept in the groups, so that code and state dicts move over.
 # They change nothing: every update here is one fused call.
 _TORCH_OPTIONS = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
 

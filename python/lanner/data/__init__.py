@@ -1,0 +1,15 @@
+"""Data sets and loaders of mini-batches.
+
+>>> x, y = ln.random.normal((100, 3)), ln.arange(100)
+>>> loader = ln.data.DataLoader(ln.data.TensorDataset(x, y), batch_size=32, shuffle=True, seed=0)
+>>> [tuple(batch.shape) for batch, labels in loader]
+[(32, 3), (32, 3), (32, 3), (4, 3)]
+"""
+
+from __future__ import annotations
+
+from lanner.data import transforms
+from lanner.data.dataset import Dataset, Subset, TensorDataset, random_split
+from lanner.data.loader import DataLoader, default_collate
+
+__all__ = ["DataLoader", "Dataset", "Subset", "TensorDataset", "default_collate", "random_split", "transforms"]
