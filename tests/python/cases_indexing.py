@@ -1,5 +1,7 @@
 """gather, scatter, take, embedding, indexing, joining, padding, sorting."""
 
+from itertools import pairwise
+
 import lanner as ln
 import numpy as np
 from case import ALL_FLOATS, FLOATS, INTS, Case
@@ -68,7 +70,7 @@ def getitem_case(name, shape, *items):
 
 def bag(input, weight, mode, sizes):
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    rows = [weight[input[a:b]] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    rows = [weight[input[a:b]] for a, b in pairwise(starts)]
     zero = np.zeros(weight.shape[1])
     return np.stack([getattr(r, mode)(0) if len(r) else zero for r in rows])
 
@@ -260,9 +262,9 @@ CASES = [
     *[
         Case(
             f"{name}_{k}",
-            lambda x, f=getattr(ln, name), k=k: f(x, k),
+            lambda x, name=name, k=k: getattr(ln, name)(x, k),
             [((4, 5),), ((2, 5, 3),), ((0, 3),)],
-            lambda x, f=getattr(np, name), k=k: f(x, k),
+            lambda x, name=name, k=k: getattr(np, name)(x, k),
             dtypes=NUMBERS,
         )
         for name in ("tril", "triu")
