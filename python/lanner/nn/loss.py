@@ -172,8 +172,8 @@ class BCELoss(_WeightedLoss):
 class BCEWithLogitsLoss(_WeightedLoss):
     """`BCELoss` of ``sigmoid(input)``, without overflow; ``pos_weight`` counts the targets' share of 1 more or less.
 
-    >>> ln.nn.BCEWithLogitsLoss()(ln.tensor([100.0]), ln.tensor([1.0])).item()
-    0.0
+    >>> ln.nn.BCEWithLogitsLoss()(ln.tensor([-1000.0]), ln.tensor([1.0])).item()
+    1000.0
     """
 
     pos_weight: Tensor | None
