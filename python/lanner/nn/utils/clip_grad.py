@@ -54,8 +54,8 @@ def clip_grad_norm_(
     try:
         # Without reading the norm: the same steps whatever it is, so that they can be part of a recorded plan.
         scale = _core.minimum(max_norm / (total + 1e-6), 1.0)
-        for gradient in gradients:
-            overwrite(gradient, gradient * scale.to(gradient.dtype))
+        for gradient in gradients:  # written to in place: who holds one sees it clipped
+            gradient *= scale
     finally:
         _core.set_grad_enabled(recording)
     return total
