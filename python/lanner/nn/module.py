@@ -2,53 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from lanner import _core
 from lanner._core import Tensor
-from lanner.nn.parameter import Parameter, overwrite
+from lanner.nn import scope
+from lanner.nn.hooks import RemovableHandle
+from lanner.nn.parameter import Parameter
+from lanner.nn.state import IncompatibleKeys, load_state
 
 M = TypeVar("M", bound="Module")
-
-# While anomalies are looked for: the modules whose forward is running, with their names, outermost first.
-_running = threading.local()
-
-
-class IncompatibleKeys(NamedTuple):
-    """What `Module.load_state_dict` did not find, and what it found no place for."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-
-class RemovableHandle:
-    """What registers a hook returns; ``remove()``, or leaving it as a context, takes the hook away again."""
-
-    def __init__(self, hooks: dict[int, Any], hook: Any, prepend: bool) -> None:
-        self._hooks = hooks
-        self._key = max(hooks, default=-1) + 1
-        hooks[self._key] = hook
-        if prepend:
-            for key in [k for k in hooks if k != self._key]:
-                hooks[key] = hooks.pop(key)
-
-    def remove(self) -> None:
-        """Take the hook away.
-
-        >>> layer = ln.nn.Identity()
-        >>> layer.register_forward_hook(lambda module, args, output: output + 1).remove()
-        >>> layer(ln.zeros(2)).tolist()
-        [0.0, 0.0]
-        """
-        self._hooks.pop(self._key, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.remove()
 
 
 class Module:
@@ -115,17 +79,14 @@ class Module:
         try:
             return self.forward(*args, **kwargs)
         except _core.Error as error:
-            _locate(error, self)
+            scope.locate(error, self)
             raise
 
     def _call_watched(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """`__call__` with hooks, and with the layer's name told to the engine for anomaly messages."""
-        stack: list[tuple[Module, str]] | None = None
-        if _core.anomaly_enabled():
-            stack = _running.__dict__.setdefault("stack", [])
-            name = (_name_within(stack[-1][0], self) or type(self).__name__) if stack else ""
-            _core.push_scope(name)
-            stack.append((self, name))
+        watched = _core.anomaly_enabled()
+        if watched:
+            scope.enter(self)
         try:
             for hook in list(self._pre_hooks.values()):
                 changed = hook(self, args)
@@ -137,12 +98,11 @@ class Module:
                 output = output if changed is None else changed
             return output
         except _core.Error as error:
-            _locate(error, self)
+            scope.locate(error, self)
             raise
         finally:
-            if stack is not None:
-                stack.pop()
-                _core.pop_scope()
+            if watched:
+                scope.leave()
 
     def register_forward_pre_hook(self, hook: Callable[..., Any], *, prepend: bool = False) -> RemovableHandle:
         """Have ``hook(module, args)`` called before ``forward``; what it returns, if anything, replaces ``args``.
@@ -443,26 +403,7 @@ class Module:
         >>> bool((a.weight == b.weight).all())
         True
         """
-        own = dict(self._named_state())
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
-        values = {name: _as_tensor(state_dict[name], name) for name in own if name in state_dict}
-        sizes = [
-            f"{name}: {value.shape} in the state dict, {own[name].shape} in the module"
-            for name, value in values.items()
-            if value.shape != own[name].shape
-        ]
-        problems = ["\n    ".join(["sizes that differ:", *sizes])] if sizes else []
-        if strict and missing:
-            problems.insert(0, "missing: " + ", ".join(missing))
-        if strict and unexpected:
-            problems.insert(0, "unexpected: " + ", ".join(unexpected))
-        if problems:
-            kind = _core.ShapeError if len(problems) == 1 and sizes else _core.Error
-            raise kind("\n  ".join([f"load_state_dict: the state dict does not fit {type(self).__name__}", *problems]))
-        for name, value in values.items():
-            overwrite(own[name], value.to(own[name].dtype))
-        return _Keys(missing, unexpected)
+        return load_state(type(self).__name__, dict(self._named_state()), state_dict, strict)
 
     def train(self: M, mode: bool = True) -> M:
         """Put this module and all below it into training mode (dropout drops, batch norm learns); returns it.
@@ -631,43 +572,3 @@ class Module:
             lines.append(f"({name}): " + repr(child).replace("\n", "\n  "))
         body = "\n  " + "\n  ".join(lines) + "\n" if self._modules else extra
         return f"{type(self).__name__}({body})"
-
-
-class _Keys(IncompatibleKeys):
-    def __repr__(self) -> str:
-        if not self.missing_keys and not self.unexpected_keys:
-            return "<all keys matched>"
-        return super().__repr__().replace("_Keys", "IncompatibleKeys")
-
-
-def _as_tensor(value: Any, name: str) -> Tensor:
-    if isinstance(value, Tensor):
-        return value.detach()
-    if type(value).__module__.partition(".")[0] == "torch":  # bfloat16 does not pass through NumPy
-        return _core.from_dlpack(value.detach().cpu().contiguous())
-    try:
-        return _core.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"load_state_dict: {name} must be a tensor or an array, got {type(value).__name__}") from error
-
-
-def _name_within(parent: Module, module: Module) -> str | None:
-    """The path of `module` below `parent`, through containers that were not called themselves."""
-    for path, candidate in parent.named_modules():
-        if candidate is module and path:
-            return path
-    return None
-
-
-def _locate(error: Any, module: Module) -> None:
-    """Put the path of the layer whose forward raised `error` in front of its message, one level on each call."""
-    inner: Module | None = getattr(error, "_module", None)
-    if inner is None:
-        # What the engine says in anomaly mode begins with the path already.
-        scope = ".".join(name for _, name in _running.__dict__.get("stack", ()) if name)
-        error._message, error._path = str(error).removeprefix(f"{scope}: "), ""
-    elif inner is not module:
-        name = _name_within(module, inner) or type(inner).__name__
-        error._path = f"{name}.{error._path}" if error._path else name
-        error.args = (f"{error._path}: {error._message}",)
-    error._module = module
