@@ -1,5 +1,7 @@
 #include "core/allocator.h"
 
+#include <pthread.h>
+
 #include <bit>
 #include <cstdlib>
 #include <mutex>
@@ -37,9 +39,15 @@ struct Cache {
   AllocatorStats stats{};
 };
 
-// Never destroyed: tensors in static variables may outlive any destructor.
+// Never destroyed: tensors in static variables may outlive any destructor. A child must not be forked while another
+// thread holds the mutex, which nobody would then give back there.
+Cache& cache();
+Cache* make_cache() {
+  pthread_atfork([] { cache().mutex.lock(); }, [] { cache().mutex.unlock(); }, [] { cache().mutex.unlock(); });
+  return new Cache;
+}
 Cache& cache() {
-  static Cache* instance = new Cache;
+  static Cache* instance = make_cache();
   return *instance;
 }
 
