@@ -267,6 +267,84 @@ LANNER_INLINE Vector rounded(Vector x) {
   return x;
 }
 
+// ---- rounding to integers that are still floats; the sign of zero is kept ----------------------------------
+
+#if defined(__AVX512F__)
+#define LANNER_ROUNDING(name, mode)                                                                              \
+  LANNER_INLINE F32 name(F32 x) { return (F32)_mm512_maskz_roundscale_ps(0xffff, (__m512)x, mode); }              \
+  LANNER_INLINE F64 name(F64 x) { return (F64)_mm512_maskz_roundscale_pd(0xff, (__m512d)x, mode); }
+LANNER_ROUNDING(rint, _MM_FROUND_TO_NEAREST_INT)
+LANNER_ROUNDING(floor, _MM_FROUND_TO_NEG_INF)
+LANNER_ROUNDING(ceil, _MM_FROUND_TO_POS_INF)
+LANNER_ROUNDING(trunc, _MM_FROUND_TO_ZERO)
+#undef LANNER_ROUNDING
+#elif defined(__AVX2__)
+#define LANNER_ROUNDING(name, mode)                                                    \
+  LANNER_INLINE F32 name(F32 x) { return (F32)_mm256_round_ps((__m256)x, mode); }      \
+  LANNER_INLINE F64 name(F64 x) { return (F64)_mm256_round_pd((__m256d)x, mode); }
+LANNER_ROUNDING(rint, _MM_FROUND_TO_NEAREST_INT)
+LANNER_ROUNDING(floor, _MM_FROUND_TO_NEG_INF)
+LANNER_ROUNDING(ceil, _MM_FROUND_TO_POS_INF)
+LANNER_ROUNDING(trunc, _MM_FROUND_TO_ZERO)
+#undef LANNER_ROUNDING
+#else
+// Beside 2^23 (2^52) a float has no room for a fraction: adding it rounds, to even.
+LANNER_INLINE F32 rint(F32 x) {
+  const F32 room = splat32(0x1p23), a = abs(x);
+  return a < room ? copysign(rounded(a + room) - room, x) : x;
+}
+LANNER_INLINE F64 rint(F64 x) {
+  const F64 room = splat64(0x1p52), a = abs(x);
+  return a < room ? copysign(rounded(a + room) - room, x) : x;
+}
+template <class Vector>
+LANNER_INLINE Vector floor(Vector x) {
+  const Vector r = rint(x);
+  return copysign(r > x ? r - (Vector{} + 1) : r, x);
+}
+template <class Vector>
+LANNER_INLINE Vector ceil(Vector x) {
+  const Vector r = rint(x);
+  return copysign(r < x ? r + (Vector{} + 1) : r, x);
+}
+template <class Vector>
+LANNER_INLINE Vector trunc(Vector x) {
+  return copysign(floor(abs(x)), x);
+}
+#endif
+
+// x * 2^n for an integer n, |n| < 254 (2046), rounded once.
+#if defined(__AVX512F__)
+LANNER_INLINE F32 scale(F32 x, F32 n) { return (F32)_mm512_maskz_scalef_ps(0xffff, (__m512)x, (__m512)n); }
+LANNER_INLINE F64 scale(F64 x, F64 n) { return (F64)_mm512_maskz_scalef_pd(0xff, (__m512d)x, (__m512d)n); }
+#else
+// 2^n, its exponent written beside 1.5 * 2^23 (2^52), where the low bits are the integer itself.
+LANNER_INLINE F32 power_of_two(F32 n) { return (F32)((I32)(n + splat32(0x1.8p23 + 127)) << 23); }
+LANNER_INLINE F64 power_of_two(F64 n) { return (F64)((I64)(n + splat64(0x1.8p52 + 1023)) << 52); }
+template <class Vector>
+LANNER_INLINE Vector scale(Vector x, Vector n) {
+  const Vector half = rint(n * (Vector{} + 0.5f));
+  return x * power_of_two(half) * power_of_two(n - half);
+}
+#endif
+
+// Whether a lane of the mask is true.
+template <class Mask>
+LANNER_INLINE bool any(Mask mask) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_epi8((__m256i)mask) != 0;
+#elif defined(__SSE2__)
+  return _mm_movemask_epi8((__m128i)mask) != 0;
+#else
+  uint64_t word[sizeof mask / 8], all = 0;
+  __builtin_memcpy(word, &mask, sizeof mask);
+  for (uint64_t w : word) all |= w;
+  return all != 0;
+#endif
+}
+
 // ---- across lanes, always in the same order ----------------------------------------------------------------
 
 // Halves are added until one lane is left: the same tree whatever the compiler does.

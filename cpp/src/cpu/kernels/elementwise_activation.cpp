@@ -4,11 +4,6 @@
 namespace lanner::cpu::LANNER_ISA {
 namespace {
 
-template <class Vector>
-LANNER_INLINE Vector number(double x) {
-  return splat(static_cast<Element<Vector>>(x));
-}
-
 struct Relu {
   template <class T>
   LANNER_INLINE static T run(T x, const double*) {

@@ -1,0 +1,175 @@
+// The elementary functions against the C library in a wider type: 4 units in the last place over the whole range.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+
+#include "lanner/error.h"
+#include "elementwise_tables.h"
+
+namespace lanner {
+namespace {
+
+using Wide = long double;
+
+struct Function {
+  const char* name;
+  double (*in_double)(double);
+  Wide (*in_wide)(Wide);
+  double bound = 4;
+};
+
+template <class R>
+R sigmoid(R x) {
+  return x < 0 ? std::exp(x) / (1 + std::exp(x)) : 1 / (1 + std::exp(-x));
+}
+template <class R>
+R silu(R x) {
+  return x < -20000 ? R(-0.0) : x * sigmoid(x);
+}
+template <class R>
+R gelu(R x) {
+  return x < -100 ? R(-0.0) : x * R(0.5) * std::erfc(-x / std::sqrt(R(2)));
+}
+
+#define LANNER_FUNCTION(name) {#name, [](double x) { return std::name(x); }, [](Wide x) { return std::name(x); }}
+const Function kFunctions[] = {
+    LANNER_FUNCTION(exp),   LANNER_FUNCTION(expm1), LANNER_FUNCTION(log),   LANNER_FUNCTION(log1p), LANNER_FUNCTION(log2),
+    LANNER_FUNCTION(log10), LANNER_FUNCTION(sin),   LANNER_FUNCTION(cos),   LANNER_FUNCTION(tan),   LANNER_FUNCTION(asin),
+    LANNER_FUNCTION(acos),  LANNER_FUNCTION(atan),  LANNER_FUNCTION(sinh),  LANNER_FUNCTION(cosh),  LANNER_FUNCTION(tanh),
+    LANNER_FUNCTION(asinh), LANNER_FUNCTION(acosh), LANNER_FUNCTION(atanh), LANNER_FUNCTION(erf),   LANNER_FUNCTION(sqrt),
+    {"sigmoid", sigmoid<double>, sigmoid<Wide>},
+};
+
+// |got - expected| in units of T's last place at `expected`.
+template <class T, class R>
+double ulps(T got, R expected) {
+  if (std::isnan(expected)) return std::isnan(got) ? 0 : INFINITY;
+  const T rounded = static_cast<T>(expected);
+  if (got == rounded) return 0;
+  if (std::isinf(rounded) || std::isinf(got)) {
+    // On the brink of overflow the largest number and infinity are one unit apart.
+    const R largest = std::numeric_limits<T>::max();
+    return std::abs(expected) > largest * R(0.999999) && std::signbit(got) == std::signbit(rounded) &&
+                   std::abs(R(got)) > largest * R(0.999999)
+               ? 1 : INFINITY;
+  }
+  int exponent;
+  std::frexp(expected, &exponent);
+  const int last = std::max(exponent, std::numeric_limits<T>::min_exponent) - std::numeric_limits<T>::digits;
+  return static_cast<double>(std::abs(R(got) - expected) / std::ldexp(R(1), last));
+}
+
+template <class T, class R, class F>
+void expect_within(const cpu::KernelTable& table, const char* name, const std::vector<T>& x, F reference, double bound) {
+  const std::vector<T> y = test::run(table, name, x);
+  double worst = 0;
+  T where = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double error = ulps<T, R>(y[i], reference(static_cast<R>(x[i])));
+    if (error > worst) {
+      worst = error;
+      where = x[i];
+    }
+  }
+  EXPECT_LE(worst, bound) << table.isa << " " << name << " at " << where << ": " << test::run<T>(table, name, {where})[0]
+                          << ", expected " << reference(static_cast<R>(where));
+  ::testing::Test::RecordProperty(std::string(table.isa) + "_" + name, std::to_string(worst));
+}
+
+template <class T>
+std::vector<T> edges() {
+  using L = std::numeric_limits<T>;
+  std::vector<T> x;
+  for (T v : {T(0), L::denorm_min(), L::min() / 2, L::min(), L::epsilon() / 2, L::epsilon(), T(0.5), T(1), T(1) - L::epsilon() / 2,
+              T(1) + L::epsilon(), T(2), T(1e5), L::max(), L::infinity(), T(88.72284), T(103.97208), T(709.782712893384),
+              T(745.1332191019412)})
+    for (T s : {v, -v}) x.push_back(s);
+  x.push_back(L::quiet_NaN());
+  return x;
+}
+
+// Every 1009th bit pattern of float32, both signs: 4 million values from the subnormals to infinity and the NaNs.
+std::vector<float> sweep() {
+  std::vector<float> x = edges<float>();
+  for (uint64_t bits = 0; bits < (uint64_t{1} << 32); bits += 1009) {
+    const auto word = static_cast<uint32_t>(bits);
+    float v;
+    std::memcpy(&v, &word, sizeof v);
+    x.push_back(v);
+  }
+  return x;
+}
+
+// Random bit patterns, and uniform ones where most functions happen.
+std::vector<double> doubles() {
+  std::vector<double> x = edges<double>();
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 100000; ++i) {
+    const uint64_t word = random();
+    double v;
+    std::memcpy(&v, &word, sizeof v);
+    x.push_back(v);
+  }
+  for (double range : {1e-3, 1.0, 4.0, 30.0, 800.0, 1e6})
+    for (int i = 0; i < 40000; ++i) x.push_back(std::uniform_real_distribution<double>(-range, range)(random));
+  return x;
+}
+
+TEST(Math, Float32WithinFourUlps) {
+  const std::vector<float> x = sweep();
+  for (const cpu::KernelTable* table : cpu::available())
+    for (const Function& f : kFunctions) expect_within<float, double>(*table, f.name, x, f.in_double, f.bound);
+}
+
+TEST(Math, Float64WithinFourUlps) {
+  if (std::numeric_limits<Wide>::digits <= 53) GTEST_SKIP() << "long double is no wider than double here";
+  const std::vector<double> x = doubles();
+  for (const cpu::KernelTable* table : cpu::available())
+    for (const Function& f : kFunctions) expect_within<double, Wide>(*table, f.name, x, f.in_wide, f.bound);
+}
+
+// silu and gelu multiply a rounded function with x; gelu's tail loses the rounding of x * sqrt(1/2), which erfc multiplies
+// by 2 x^2: absolute accuracy there, relative where it counts.
+TEST(Math, Activations) {
+  std::vector<float> x;
+  for (float v = -6; v < 12; v += 0x1p-12f) x.push_back(v);
+  for (const cpu::KernelTable* table : cpu::available()) {
+    expect_within<float, double>(*table, "silu", x, silu<double>, 4);
+    const std::vector<float> y = test::run(*table, "gelu", x);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double expected = gelu<double>(x[i]);
+      const double condition = 4 + 2.0 * x[i] * x[i] * (x[i] < 0);
+      ASSERT_LE((ulps<float, double>(y[i], expected)), condition) << table->isa << " gelu at " << x[i];
+    }
+  }
+}
+
+TEST(Math, SignOfZeroIsKept) {
+  for (const cpu::KernelTable* table : cpu::available())
+    for (const char* name : {"expm1", "log1p", "sin", "tan", "asin", "atan", "sinh", "tanh", "asinh", "atanh", "erf", "sqrt",
+                             "floor", "ceil", "trunc", "round"}) {
+      EXPECT_TRUE(std::signbit(test::run<float>(*table, name, {-0.0f})[0])) << table->isa << " " << name;
+      EXPECT_FALSE(std::signbit(test::run<float>(*table, name, {0.0f})[0])) << table->isa << " " << name;
+      EXPECT_TRUE(std::signbit(test::run<double>(*table, name, {-0.0})[0])) << table->isa << " " << name;
+    }
+}
+
+// The same bits wherever an element stands: in a whole vector, in the rest, alone.
+TEST(Math, PlaceDoesNotMatter) {
+  std::vector<float> x(67);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = 0.37f * static_cast<float>(i) - 9;
+  for (const cpu::KernelTable* table : cpu::available())
+    for (const Function& f : kFunctions) {
+      const std::vector<float> whole = test::run(*table, f.name, x);
+      for (size_t i = 0; i < x.size(); ++i) {
+        const float alone = test::run<float>(*table, f.name, {x[i]})[0];
+        EXPECT_EQ(std::memcmp(&alone, &whole[i], sizeof alone), 0) << table->isa << " " << f.name << " at " << x[i];
+      }
+    }
+}
+
+}  // namespace
+}  // namespace lanner
