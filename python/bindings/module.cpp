@@ -8,6 +8,7 @@
   PART(shape)        \
   PART(elementwise)  \
   PART(linalg)       \
+  PART(conv)         \
   PART(indexing)     \
   PART(join)         \
   PART(sort)         \

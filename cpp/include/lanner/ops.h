@@ -1,6 +1,7 @@
 // All ops, by family.
 #pragma once
 
+#include "lanner/ops/conv.h"
 #include "lanner/ops/elementwise.h"
 #include "lanner/ops/indexing.h"
 #include "lanner/ops/join.h"
