@@ -101,8 +101,8 @@ void with_entry(int64_t n, F f) {
 
 // Runs that insertion sort makes for the merge.
 constexpr int64_t kRun = 16;
-// Below this, merging beats four or eight passes over 256 counters each. bench/sort.cpp --benchmark_filter=sort/n
-constexpr int64_t kRadixPacked = 256, kRadixWide = 1024;
+// Below this, merging beats four or eight passes over 256 counters each. bench/indexing.cpp --benchmark_filter=sort
+constexpr int64_t kRadixPacked = 48, kRadixWide = 160;
 
 template <class E>
 void insertion_sort(E* a, int64_t n) {
@@ -248,7 +248,7 @@ void sort(DType dtype, const SortLine& l, void* workspace) {
 // ---- top k ----
 
 // Candidates that are collected beyond k before they are sorted and cut.
-constexpr int64_t kSlack = 256;
+constexpr int64_t kSlack = 32;
 // Keys that are compared with the k-th best before any branch.
 constexpr int64_t kBlock = 64;
 
