@@ -57,7 +57,7 @@ install: $(VENV)/.tools
 $(VENV)/.tools: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade pip
-	$(BIN)/pip install -q cmake ninja "scikit-build-core>=0.10" "pybind11>=2.12" "nlohmann-json>=3.11" "numpy>=1.24" "tqdm>=4.60" \
+	$(BIN)/pip install -q cmake ninja "scikit-build-core>=0.10" "pybind11>=3.0" "nlohmann-json>=3.11" "numpy>=1.24" "tqdm>=4.60" \
 	  "pytest>=7" "hypothesis>=6" "matplotlib>=3.6" "scikit-learn>=1.2"
 	@# GoogleTest and google-benchmark from the system where that may be asked; else CMake fetches them.
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && ! dpkg -s libgtest-dev libbenchmark-dev > /dev/null 2>&1; then \

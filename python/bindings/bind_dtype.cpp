@@ -51,12 +51,6 @@ void bind_dtypes(py::module_& m) {
     m.attr(dtype_name(dtype)) = object;
     objects()[i] = object.release();
   }
-  using namespace py::literals;
-  m.def("result_dtype", &promote, "a"_a, "b"_a, R"(The dtype of an operation on tensors of two dtypes.
-
->>> ln.result_dtype(ln.int64, ln.float32)
-lanner.float32
-)");
 }
 
 }  // namespace lanner::python

@@ -45,7 +45,7 @@ namespace pybind11::detail {
 // Dims: an int, or a sequence of ints (as the Array API's axis and shape).
 template <>
 struct type_caster<lanner::Dims> {
-  PYBIND11_TYPE_CASTER(lanner::Dims, const_name("int | collections.abc.Sequence[int]"));
+  PYBIND11_TYPE_CASTER(lanner::Dims, io_name("int | collections.abc.Sequence[int]", "tuple[int, ...]"));
 
   bool load(handle src, bool) {
     value = {};
@@ -76,7 +76,7 @@ struct type_caster<lanner::Dims> {
 
 template <>
 struct type_caster<lanner::DType> {
-  PYBIND11_TYPE_CASTER(lanner::DType, const_name("DTypeLike"));
+  PYBIND11_TYPE_CASTER(lanner::DType, io_name("DTypeLike", "DType"));
 
   bool load(handle src, bool) {
     if (src.is_none()) return false;
