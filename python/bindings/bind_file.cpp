@@ -1,5 +1,6 @@
 // Tensors to and from safetensors files.
 #include "bindings.h"
+#include "core/allocator.h"
 #include "lanner/file.h"
 
 namespace lanner::python {
@@ -45,6 +46,8 @@ py::tuple load(const py::bytes& path) {
 void bind_file(py::module_& m) {
   m.def("save_tensors", &save, "path"_a, "tensors"_a, "metadata"_a = Metadata{},
         "Write tensors and texts to a safetensors file; `path` is bytes. Use `ln.save`.");
+  m.def("_set_allocation_budget", &set_allocation_budget, "bytes"_a,
+        "How many bytes this thread may still ask for; -1: any number. Returns what it was.");
   m.def("load_tensors", &load, "path"_a,
         "Read a safetensors file: its tensors and its metadata. `path` is bytes. Use `ln.load`.");
 }

@@ -60,7 +60,7 @@ def load_model(path: Path, net: Any = None) -> Model:
         names = {value["$tensor"] for entry in entries for value in entry.values() if _is_reference(value)}
         weights = {name: tensor for name, tensor in tensors.items() if name not in names}
         if not given:
-            net = _build_net(path, document)
+            net = _build_net(path, document, sum(int(t.nbytes) for t in tensors.values()))
             net.load_state_dict(weights)
         model = Model(net, loss=_load_loss(document.get("loss")), metrics=_load_metrics(document.get("metrics", [])))
         model.input_specs = _load_specs(document.get("inputs", []))
@@ -116,7 +116,7 @@ def _net_config(model: Model) -> Any:
         return None
 
 
-def _build_net(path: Path, document: dict[str, Any]) -> Any:
+def _build_net(path: Path, document: dict[str, Any], file_bytes: int) -> Any:
     from lanner.nn.serialization import from_config
 
     if document.get("net") is None:
@@ -124,7 +124,13 @@ def _build_net(path: Path, document: dict[str, Any]) -> Any:
             f"{path}: holds the weights of a {document.get('class')}, but not its layers; "
             f"give the net: ln.Model.load(path, net={document.get('class')}(...))"
         )
-    return from_config(document["net"])
+    # A small file does not make a machine run out of memory: layers must be worth their weights. The factor leaves room
+    # for other dtypes and for layers that are made twice, the rest for buffers that a file does not hold.
+    before = _core._set_allocation_budget(16 * file_bytes + 2**28)
+    try:
+        return from_config(document["net"])
+    finally:
+        _core._set_allocation_budget(before)
 
 
 def _load_specs(items: Any) -> list[tuple[tuple[int, ...], str]] | None:

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstdlib>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "lanner/error.h"
@@ -51,6 +52,8 @@ Cache& cache() {
   return *instance;
 }
 
+thread_local int64_t budget = -1;
+
 void release_locked(Cache& c) {
   for (auto& blocks : c.free) {
     for (void* block : blocks) std::free(block);
@@ -63,6 +66,11 @@ void release_locked(Cache& c) {
 
 void* allocate(size_t bytes) {
   check(bytes < (size_t{1} << 60), "allocate: ", bytes, " bytes are more than any machine has");
+  if (budget >= 0) [[unlikely]] {
+    check(bytes <= static_cast<size_t>(budget), "allocate: ", bytes, " bytes, where no more than ", budget,
+          " are left of what was allowed");
+    budget -= static_cast<int64_t>(bytes);
+  }
   const SizeClass size = size_class(bytes);
   Cache& c = cache();
   {
@@ -105,6 +113,8 @@ void deallocate(void* memory, size_t bytes) noexcept {
     std::free(memory);
   }
 }
+
+int64_t set_allocation_budget(int64_t bytes) { return std::exchange(budget, bytes); }
 
 AllocatorStats allocator_stats() {
   Cache& c = cache();

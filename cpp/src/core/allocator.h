@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace lanner {
 
@@ -10,6 +11,10 @@ constexpr size_t kAlignment = 64;  // a cache line, and the widest vector
 // Never null; throws Error, naming the size, when the machine has no more.
 void* allocate(size_t bytes);
 void deallocate(void* memory, size_t bytes) noexcept;
+
+// How many bytes this thread may still ask for, before allocate() throws Error; -1, as at first: any number. A bound on
+// what is built from a description in a file. Returns what it was.
+int64_t set_allocation_budget(int64_t bytes);
 
 struct AllocatorStats {
   size_t in_use_bytes, cached_bytes;
