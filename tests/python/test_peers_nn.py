@@ -12,7 +12,7 @@ from lanner import nn
 from lanner.nn import functional as F
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore::UserWarning")]  # PyTorch's
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 
@@ -318,7 +318,6 @@ def loss_id(row: Any) -> str:
     return f"{row[0]}-{row[1]}-{row[2][0]}".replace(" ", "").replace("'", "")
 
 
-@pytest.mark.filterwarnings("ignore")  # PyTorch's about reductions that are not the mathematical ones
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("row", loss_rows(), ids=loss_id)
 def test_loss(row, dtype):

@@ -136,13 +136,23 @@ class _Conv(_Convolution):
             device,
             dtype,
         )
-        self._padding, self._pads = F.split_padding(self.padding, self.kernel_size, self.dilation, padding_mode)
 
     def forward(self, x: Tensor) -> Tensor:
         """Correlate ``x`` [N, in_channels, ...] with the weight."""
-        if self._pads:
-            x = F.pad(x, self._pads, "constant" if self.padding_mode == "zeros" else self.padding_mode)
-        return self._function(x, self.weight, self.bias, self.stride, self._padding, self.dilation, self.groups)
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            x, padding = F.pad(x, self._pads(), self.padding_mode), 0
+        return self._function(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def _pads(self) -> list[int]:
+        """How many elements `pad` has to add before and after each axis, the last axis first."""
+        if isinstance(self.padding, str):
+            reach = [d * (k - 1) for k, d in zip(self.kernel_size, self.dilation, strict=True)]
+            spans = reach if self.padding == "same" else [0] * self._dims
+            sides = [(n // 2, n - n // 2) for n in spans]  # the odd one goes behind, as in PyTorch
+        else:
+            sides = [(p, p) for p in self.padding]
+        return [n for side in reversed(sides) for n in side]
 
 
 class Conv1d(_Conv):

@@ -18,6 +18,9 @@ from lanner._core import (
     bilinear,
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
+    conv1d,
+    conv2d,
+    conv3d,
     conv_transpose1d,
     conv_transpose2d,
     conv_transpose3d,
@@ -174,96 +177,7 @@ def log_softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
     return _core.log_softmax(input if dtype is None else input.to(dtype), dim)
 
 
-# ---- convolution ----
-
-
-def split_padding(
-    padding: Size | str, kernel_size: Sequence[int], dilation: Sequence[int], mode: str = "zeros"
-) -> tuple[Size, list[int]]:
-    """Split padding into what a convolution does itself and what `pad` has to add before it.
-
-    >>> from lanner.nn.functional import split_padding
-    >>> split_padding("same", (4,), (1,))
-    (0, [1, 2])
-    """
-    if isinstance(padding, str) and padding == "valid":
-        return 0, []
-    if isinstance(padding, str):
-        total = [d * (k - 1) for k, d in zip(kernel_size, dilation, strict=True)]
-        sides = [(t // 2, t - t // 2) for t in total]  # an odd one goes behind, as in PyTorch
-    else:
-        sizes = (padding,) * len(kernel_size) if isinstance(padding, int) else tuple(padding)
-        sides = [(p, p) for p in sizes]
-    if mode == "zeros" and all(before == after for before, after in sides):
-        return tuple(before for before, _ in sides), []
-    if not any(before or after for before, after in sides):
-        return 0, []
-    return 0, [p for side in reversed(sides) for p in side]
-
-
-def _conv(
-    name: str, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Size, padding: Any, dilation: Size, groups: int
-) -> Tensor:
-    if isinstance(padding, str):
-        check_choice(name, "padding", padding, ("same", "valid"))
-        dims = weight.ndim - 2
-        if padding == "same" and any(s != 1 for s in ((stride,) if isinstance(stride, int) else stride)):
-            raise _core.ShapeError(f"{name}: padding='same' needs a stride of 1, got {stride}")
-        steps = (dilation,) * dims if isinstance(dilation, int) else tuple(dilation)
-        padding, pads = split_padding(padding, weight.shape[2:], steps)
-        x = _core.pad(x, pads) if pads else x
-    return getattr(_core, name)(x, weight, bias, stride, padding, dilation, groups)
-
-
-def conv1d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Size = 1,
-    padding: Size | str = 0,
-    dilation: Size = 1,
-    groups: int = 1,
-) -> Tensor:
-    """1-D cross-correlation of ``input`` [N, C, L] with ``weight`` [O, C / groups, k].
-
-    >>> ln.nn.functional.conv1d(ln.ones((1, 1, 4)), ln.ones((1, 1, 2))).tolist()
-    [[[2.0, 2.0, 2.0]]]
-    """
-    return _conv("conv1d", input, weight, bias, stride, padding, dilation, groups)
-
-
-def conv2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Size = 1,
-    padding: Size | str = 0,
-    dilation: Size = 1,
-    groups: int = 1,
-) -> Tensor:
-    """2-D cross-correlation of ``input`` [N, C, H, W] with ``weight`` [O, C / groups, kH, kW].
-
-    >>> ln.nn.functional.conv2d(ln.ones((1, 1, 4, 4)), ln.ones((1, 1, 3, 3)), padding="same").shape
-    (1, 1, 4, 4)
-    """
-    return _conv("conv2d", input, weight, bias, stride, padding, dilation, groups)
-
-
-def conv3d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Size = 1,
-    padding: Size | str = 0,
-    dilation: Size = 1,
-    groups: int = 1,
-) -> Tensor:
-    """3-D cross-correlation of ``input`` [N, C, D, H, W] with ``weight`` [O, C / groups, kD, kH, kW].
-
-    >>> ln.nn.functional.conv3d(ln.ones((1, 1, 4, 4, 4)), ln.ones((1, 1, 3, 3, 3))).shape
-    (1, 1, 2, 2, 2)
-    """
-    return _conv("conv3d", input, weight, bias, stride, padding, dilation, groups)
+# ---- padding, pooling, resizing ----
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
@@ -276,9 +190,6 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     [0.0, 1.0, 2.0, 3.0, 0.0]
     """
     return _core.pad(input, list(pad), mode, 0.0 if value is None else value)
-
-
-# ---- pooling, resizing ----
 
 
 def avg_pool2d(

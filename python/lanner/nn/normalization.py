@@ -9,7 +9,7 @@ from lanner import _core
 from lanner._core import Tensor
 from lanner.nn import init
 from lanner.nn.module import Module
-from lanner.nn.parameter import Parameter
+from lanner.nn.parameter import Parameter, overwrite
 
 
 class _BatchNorm(Module):
@@ -71,10 +71,17 @@ class _BatchNorm(Module):
             self.num_batches_tracked += 1
             if self.momentum is None:  # the plain mean of all batches
                 momentum = 1.0 / self.num_batches_tracked.item()
-        own_statistics = self.training or self.running_mean is None
-        return _core.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, own_statistics, momentum, self.eps
-        )
+        mean, var = self.running_mean, self.running_var
+        own_statistics = self.training or mean is None
+        if mean is None or var is None or mean.dtype.itemsize > 2:
+            return _core.batch_norm(x, mean, var, self.weight, self.bias, own_statistics, momentum, self.eps)
+        # Statistics are computed in float32 at least; where the module was made float16 or bfloat16, so are they kept.
+        wide_mean, wide_var = mean.to(_core.float32), var.to(_core.float32)
+        y = _core.batch_norm(x, wide_mean, wide_var, self.weight, self.bias, own_statistics, momentum, self.eps)
+        if self.training:
+            overwrite(mean, wide_mean.to(mean.dtype))
+            overwrite(var, wide_var.to(var.dtype))
+        return y
 
     def extra_repr(self) -> str:
         """Return the options."""
