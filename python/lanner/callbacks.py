@@ -406,7 +406,7 @@ class CSVLogger(Callback):
     >>> path = os.path.join(tempfile.mkdtemp(), "log.csv")
     >>> log = ln.callbacks.CSVLogger(path)
     >>> log.on_train_begin(); log.on_epoch_end(0, {"loss": 0.5})
-    >>> open(path).read().split()
+    >>> with open(path) as file: file.read().split()
     ['epoch,loss', '0,0.5']
     """
 

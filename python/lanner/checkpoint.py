@@ -252,7 +252,7 @@ def _load_optimizer(config: Any, tensors: dict[str, Tensor], net: Any) -> Any:
 
     if config is None:
         return None
-    kind = getattr(optim, config["class"], None)
+    kind: Any = getattr(optim, config["class"], None)
     if not isinstance(kind, type) or not issubclass(kind, optim.Optimizer) or kind is optim.Optimizer:
         raise _core.FormatError(f"there is no optimizer {config['class']!r}")
     parameters = dict(net.named_parameters())
@@ -264,7 +264,7 @@ def _load_optimizer(config: Any, tensors: dict[str, Tensor], net: Any) -> Any:
     if len(set(order)) != len(order) or not set(config["state"]) <= set(order):
         raise _core.FormatError("the optimizer names a parameter twice, or one that it does not train")
     accepted = inspect.signature(kind).parameters
-    defaults = {k: v for k, v in groups[0].items() if k in accepted and k != "params"}
+    defaults: dict[str, Any] = {k: v for k, v in groups[0].items() if k in accepted and k != "params"}
     optimizer = kind(groups, **defaults)
     state = {
         order.index(name): {k: tensors[v["$tensor"]] if _is_reference(v) else v for k, v in values.items()}

@@ -465,7 +465,7 @@ class _Total:
         samples = inputs[0].shape[0]
         self._loss += loss if self._summed else loss * samples
         self._samples += samples
-        if self._metrics:
+        if self._metrics and target is not None:
             with _recording(False):
                 for metric in self._metrics:
                     metric.update(output, target)

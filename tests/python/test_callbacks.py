@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 
+import lanner as ln
 import numpy as np
 import pytest
-
-import lanner as ln
 from lanner import callbacks as cb
 from lanner import nn, optim
 

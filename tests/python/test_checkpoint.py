@@ -7,10 +7,9 @@ import random
 import subprocess
 import sys
 
+import lanner as ln
 import numpy as np
 import pytest
-
-import lanner as ln
 from lanner import nn, optim
 
 rng = np.random.default_rng(0)
@@ -114,7 +113,8 @@ def test_training_goes_on_in_a_new_process(path, tmp_path):
 
 
 def test_everything_comes_back(path):
-    model = make(loss=nn.CrossEntropyLoss(label_smoothing=0.1), metrics=["accuracy", "top_2_accuracy", ln.metrics.F1(average="micro")])
+    metrics = ["accuracy", "top_2_accuracy", ln.metrics.F1(average="micro")]
+    model = make(loss=nn.CrossEntropyLoss(label_smoothing=0.1), metrics=metrics)
     model.fit(X, Y, verbose=0)
     model.save(path)
     loaded = ln.Model.load(path)
@@ -309,7 +309,10 @@ def test_damaged_descriptions(path, change):
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "null", "[" * 100_000, '{"format": NaN}', '{"format": 1' + "0" * 10_000 + "}"])
+NOT_DESCRIPTIONS = ["", "{", "null", "[" * 100_000, '{"format": NaN}', '{"format": 1' + "0" * 10_000 + "}"]
+
+
+@pytest.mark.parametrize("text", NOT_DESCRIPTIONS)
 def test_descriptions_that_are_none(path, text):
     ln.save(path, {}, {"lanner": text})
     with pytest.raises(ln.FormatError):

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 
+import lanner as ln
 import numpy as np
 import pytest
 
-import lanner as ln
-
-DTYPES = ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+DTYPES = [
+    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+    *("float16", "float32", "float64"),
+]
 
 
 def test_every_dtype_comes_back(tmp_path):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
+import lanner as ln
 import numpy as np
 import pytest
-
-import lanner as ln
 from lanner import metrics
 
 rng = np.random.default_rng(0)

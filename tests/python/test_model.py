@@ -5,10 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import lanner as ln
 import numpy as np
 import pytest
-
-import lanner as ln
 from lanner import nn, optim
 from lanner.callbacks import Callback, LambdaCallback
 
@@ -182,10 +181,8 @@ print(hashlib.sha256(b"".join(t.numpy().tobytes() for t in net.state_dict().valu
 
 
 def test_same_bits_on_any_number_of_threads():
-    outputs = {
-        subprocess.run([sys.executable, "-c", THREADS.format(threads=n)], capture_output=True, text=True, check=True).stdout
-        for n in (1, 2, 3)
-    }
+    commands = [[sys.executable, "-c", THREADS.format(threads=n)] for n in (1, 2, 3)]
+    outputs = {subprocess.run(command, capture_output=True, text=True, check=True).stdout for command in commands}
     assert len(outputs) == 1
 
 
@@ -456,7 +453,8 @@ def test_summary(capsys):
 
 
 def test_summary_of_a_convolutional_net():
-    net = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(6 * 14 * 14, 10))
+    head = nn.Sequential(nn.Flatten(), nn.Linear(6 * 14 * 14, 10))
+    net = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), *head)
     table = ln.Model(net).summary(input_shape=(1, 28, 28), verbose=0)
     assert [row.shape for row in table.rows] == [
         *[(None, 6, 28, 28)] * 2,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import lanner as ln
 import numpy as np
 import pytest
-
-import lanner as ln
 
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
 pytestmark = pytest.mark.peers
 
-DTYPES = ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+DTYPES = [
+    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+    *("float16", "float32", "float64"),
+]
 
 
 @pytest.fixture
