@@ -32,7 +32,8 @@ def vector_norm(x, ord, axis=None):
 
 def with_zeros(shape, zeros):
     """Positive and negative numbers of float64, 0 at the flat positions `zeros`."""
-    x = np.random.default_rng(3).uniform(0.5, 1.5, shape) * np.where(np.arange(np.prod(shape)).reshape(shape) % 3, 1, -1)
+    signs = np.where(np.arange(np.prod(shape)).reshape(shape) % 3, 1, -1)
+    x = np.random.default_rng(3).uniform(0.5, 1.5, shape) * signs
     x.reshape(-1)[list(zeros)] = 0
     return x
 
