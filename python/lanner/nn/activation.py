@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from lanner import _core
 from lanner._core import Tensor
@@ -14,7 +15,7 @@ from lanner.nn.parameter import Parameter
 class _Elementwise(Module):
     """A function of each element without parameters. ``inplace`` is taken for PyTorch's sake and has no effect."""
 
-    _function: Any
+    _function: ClassVar[Callable[..., Tensor]]
 
     def __init__(self, inplace: bool = False) -> None:
         self.inplace = inplace

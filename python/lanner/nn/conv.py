@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from lanner import _core
@@ -106,7 +106,7 @@ class _Convolution(Module):
 
 
 class _Conv(_Convolution):
-    _function: Any
+    _function: ClassVar[Callable[..., Tensor]]
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class _Conv(_Convolution):
 
     def forward(self, x: Tensor) -> Tensor:
         """Correlate ``x`` [N, in_channels, ...] with the weight."""
-        padding = self.padding
+        padding: Size | str = self.padding
         if self.padding_mode != "zeros":
             x, padding = F.pad(x, self._pads(), self.padding_mode), 0
         return self._function(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
@@ -195,7 +195,7 @@ class Conv3d(_Conv):
 
 class _ConvTranspose(_Convolution):
     _transposed = True
-    _function: Any
+    _function: ClassVar[Callable[..., Tensor]]
 
     def __init__(
         self,

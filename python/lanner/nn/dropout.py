@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import ClassVar
 
 from lanner import _core
 from lanner._core import Tensor
@@ -10,7 +11,7 @@ from lanner.nn.module import Module
 
 
 class _Dropout(Module):
-    _function: Any
+    _function: ClassVar[Callable[..., Tensor]]
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         if not 0 <= p <= 1:

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import ClassVar
 
 from lanner import _core
 from lanner._core import Tensor
@@ -22,7 +23,7 @@ class _Loss(Module):
 class _PairLoss(_Loss):
     """A loss of input and target that has no other option."""
 
-    _function: Any
+    _function: ClassVar[Callable[..., Tensor]]
 
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(reduction)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 from lanner import _core
 from lanner._core import Tensor
@@ -19,7 +19,7 @@ def _plain(size: Any) -> Any:
 
 
 class _MaxPool(Module):
-    _function: Any
+    _function: ClassVar[Callable[..., Any]]
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class AvgPool2d(Module):
 
 
 class _AdaptivePool(Module):
-    _function: Any
+    _function: ClassVar[Callable[..., Any]]
 
     def __init__(self, output_size: int | Sequence[int | None]) -> None:
         self.output_size = _plain(output_size)
