@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "cpu/dispatch.h"
 #include "cpu/kernels/indexing.h"
@@ -18,7 +20,8 @@ namespace {
 
 const cpu::IndexKernels& kernels() { return *cpu::kernels().indexing; }
 
-struct ConcatAttrs {
+// Of concat and of split.
+struct AxisAttrs {
   int axis;
 };
 struct PadAttrs {
@@ -79,7 +82,7 @@ Tensor concat(const Tensors& tensors, int64_t axis) {
   }
   Tensors in;
   for (const Tensor& t : tensors) in.push_back(t.dtype() == dtype ? t : cast(t, dtype));
-  return emit(Op::Concat, in, ConcatAttrs{a}, std::vector<OutSpec>{{shape, dtype}})[0];
+  return emit(Op::Concat, in, AxisAttrs{a}, std::vector<OutSpec>{{shape, dtype}})[0];
 }
 
 Tensor stack(const Tensors& tensors, int64_t axis) {
@@ -102,13 +105,16 @@ Tensors split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t axis) 
     sum += n;
   }
   check<ShapeError>(sum == x.shape()[a], "split: the sizes add up to ", sum, ", axis ", a, " has size ", x.shape()[a]);
+  // One op for all pieces: their cotangents are joined, where those of slices would be added up over the whole of x.
   Tensors out;
-  int64_t start = 0;
+  Shape shape = x.shape();
+  int64_t offset = 0;
   for (int64_t n : sizes) {
-    out.push_back(narrow(x, a, start, n));
-    start += n;
+    shape[a] = n;
+    out.push_back(x.view(shape, x.strides(), element_count(shape) > 0 ? offset : 0));
+    offset += n * x.strides()[a];
   }
-  return out;
+  return emit_views(Op::Split, x, AxisAttrs{a}, std::move(out));
 }
 
 Tensors split(const Tensor& x, int64_t size, int64_t axis) {
@@ -130,8 +136,8 @@ Tensors chunk(const Tensor& x, int64_t count, int64_t axis) {
 Tensors unstack(const Tensor& x, int64_t axis) {
   check<ShapeError>(x.ndim() > 0, "unstack: x must have at least 1 dimension");
   const int a = normalize_axis(axis, x.ndim(), "unstack");
-  Tensors out;
-  for (int64_t i = 0; i < x.shape()[a]; ++i) out.push_back(squeeze(narrow(x, a, i, 1), {a}));
+  Tensors out = split(x, std::vector<int64_t>(static_cast<size_t>(x.shape()[a]), 1), a);
+  for (Tensor& piece : out) piece = squeeze(piece, {a});
   return out;
 }
 
@@ -270,7 +276,7 @@ Tensor trace(const Tensor& x, int64_t offset) { return sum(diagonal(x, offset), 
 }  // namespace ops
 
 LANNER_RUN(Concat) {
-  const int axis = r.attrs.get<ConcatAttrs>().axis;
+  const int axis = r.attrs.get<AxisAttrs>().axis;
   const Tensor& out = r.out[0];
   const int64_t item = static_cast<int64_t>(itemsize(out.dtype()));
   const AxisView whole(out.shape(), axis);
@@ -295,15 +301,18 @@ LANNER_RUN(Concat) {
   }
 }
 
-LANNER_VJP(Concat) {
-  const int axis = v.attrs.get<ConcatAttrs>().axis;
-  Tensors gradients;
-  int64_t start = 0;
-  for (const Tensor& x : v.in) {  // views, which cost nothing where they are not needed
-    gradients.push_back(ops::narrow(v.g[0], axis, start, x.shape()[axis]));
-    start += x.shape()[axis];
-  }
-  return gradients;
+LANNER_VJP(Concat) {  // views, which cost nothing where they are not needed
+  const int axis = v.attrs.get<AxisAttrs>().axis;
+  std::vector<int64_t> sizes;
+  for (const Tensor& x : v.in) sizes.push_back(x.shape()[axis]);
+  return ops::split(v.g[0], sizes, axis);
+}
+
+LANNER_VJP(Split) {
+  Tensors parts;
+  for (size_t i = 0; i < v.g.size(); ++i)
+    parts.push_back(v.g[i].defined() ? v.g[i] : ops::zeros(v.out[i].shape(), v.out[i].dtype()));
+  return {ops::concat(parts, v.attrs.get<AxisAttrs>().axis)};
 }
 
 LANNER_RUN(Pad) {

@@ -67,11 +67,13 @@ Tensor emit(Op op, std::initializer_list<Tensor> in, const Attrs& attrs, const O
 }
 
 Tensor emit_view(Op op, const Tensor& x, const Attrs& attrs, const Tensor& out) {
-  const OpInfo& i = info(op);
-  if (!wants_record(i.traits, std::span(&x, 1))) return out;
-  Tensors outputs{out};
-  leave_on_tape(op, std::span(&x, 1), attrs, outputs);
-  return outputs[0];
+  if (!wants_record(info(op).traits, std::span(&x, 1))) return out;
+  return emit_views(op, x, attrs, {out})[0];
+}
+
+Tensors emit_views(Op op, const Tensor& x, const Attrs& attrs, Tensors out) {
+  if (wants_record(info(op).traits, std::span(&x, 1))) leave_on_tape(op, std::span(&x, 1), attrs, out);
+  return out;
 }
 
 void check_floating(const char* op, const char* argument, const Tensor& x) {

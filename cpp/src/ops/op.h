@@ -96,6 +96,7 @@ Tensors emit(Op op, std::span<const Tensor> in, const Attrs& attrs, std::span<co
 Tensor emit(Op op, std::initializer_list<Tensor> in, const Attrs& attrs, const OutSpec& out);
 // A view: `out` is x.view(...), recorded as `op` with `attrs` for its vjp.
 Tensor emit_view(Op op, const Tensor& x, const Attrs& attrs, const Tensor& out);
+Tensors emit_views(Op op, const Tensor& x, const Attrs& attrs, Tensors out);
 
 const char* op_name(Op op);
 uint32_t op_traits(Op op);
