@@ -13,7 +13,7 @@ Batch = tuple[Inputs, Tensor | None]
 
 # Batches made ready ahead of the step by the loader's thread.
 _PREFETCH = 2
-_WHOLE = ("int8", "int16", "int32", "uint16", "uint32", "uint64")
+_WHOLE = (_core.int8, _core.int16, _core.int32, _core.uint16, _core.uint32, _core.uint64)
 
 
 def as_inputs(x: Any, caller: str) -> Inputs:
@@ -21,35 +21,33 @@ def as_inputs(x: Any, caller: str) -> Inputs:
 
     Integers of other widths become int64; a Tensor stays as it is.
     """
-    parts = x if isinstance(x, tuple) else (x,)
-    if not parts:
+    if not isinstance(x, tuple):
+        return (_as_tensor(x, caller, "x", ()),)
+    if not x:
         raise ValueError(f"{caller}: x is an empty tuple")
-    return tuple(
-        _as_tensor(part, caller, "x" if len(parts) == 1 else f"x[{i}]", ("int64",)) for i, part in enumerate(parts)
-    )
+    return tuple(_as_tensor(part, caller, f"x[{i}]", ()) for i, part in enumerate(x))
 
 
 def as_target(y: Any, caller: str) -> Tensor:
     """The targets: labels of any integer dtype become int64, float64 arrays float32; a Tensor stays as it is."""
-    return _as_tensor(y, caller, "y", ("uint8", "int64"))
+    return _as_tensor(y, caller, "y", (_core.uint8,))
 
 
-def _as_tensor(value: Any, caller: str, name: str, to_int64: tuple[str, ...]) -> Tensor:
-    given = isinstance(value, Tensor)
+def _as_tensor(value: Any, caller: str, name: str, to_int64: tuple[Any, ...]) -> Tensor:
     try:
-        tensor = value if given else _core.asarray(value)
+        tensor = value if isinstance(value, Tensor) else _core.asarray(value)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"{caller}: {name} must be an array, a Tensor or a DataLoader, got {type(value).__name__} ({error})"
         ) from error
     if tensor.ndim == 0:
         raise _core.ShapeError(f"{caller}: {name} must have an axis of samples, got a single number")
-    kind = tensor.dtype.name
-    if not given and kind == "float64":
+    dtype = tensor.dtype
+    if dtype is _core.float32 or tensor is value:
+        return tensor
+    if dtype is _core.float64:
         return tensor.to(_core.float32)
-    if not given and (kind in _WHOLE or kind in to_int64) and kind != "int64":
-        return tensor.to(_core.int64)
-    return tensor
+    return tensor.to(_core.int64) if dtype in _WHOLE or dtype in to_int64 else tensor
 
 
 def is_loader(x: Any) -> bool:

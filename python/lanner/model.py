@@ -16,12 +16,15 @@ from lanner.feed import Feed, Inputs, as_inputs, is_loader
 from lanner.history import History
 from lanner.io import Path, load, save
 from lanner.metrics import Metric
+from lanner.nn.module import Module
 from lanner.progress import Progress, epoch_line
 
 if TYPE_CHECKING:
     from lanner.summary import Summary
 
 __all__ = ["Model"]
+
+_train = Module.train
 
 _LOSSES = {
     "mse": "MSELoss",
@@ -75,8 +78,6 @@ class Model:
         optimizer: Any = None,
         metrics: Iterable[str | Metric | Callable[[Tensor, Tensor], Any]] = (),
     ) -> None:
-        from lanner.nn.module import Module
-
         if not isinstance(net, Module):
             raise TypeError(f"Model: net must be a lanner.nn.Module, got {type(net).__name__}")
         self.net = net
@@ -261,10 +262,8 @@ class Model:
         """
         if not (callbacks or verbose or is_loader(x)):
             inputs = as_inputs(x, "predict")
-            if inputs[0].shape[0] <= batch_size and len(inputs) == 1:  # one batch needs no more than this
-                with self._modes(False), _recording(False):
-                    output = _to_numpy(self.net(*inputs))
-                return output.copy() if _shares_memory(output, x) else output
+            if inputs[0].shape[0] <= batch_size and len(inputs) == 1:
+                return self._predict_batch(inputs[0], x)
             x = inputs
         import numpy as np
 
@@ -285,6 +284,30 @@ class Model:
         if isinstance(parts[0], tuple):
             return tuple(np.concatenate([part[i] for part in parts]) for i in range(len(parts[0])))
         return np.concatenate(parts)
+
+    def _predict_batch(self, inputs: Tensor, x: Any) -> Any:
+        """One batch, with as little beside the net's own work as there can be."""
+        modules = [self.net]
+        for module in modules:  # grows as it is walked
+            modules += [child for child in module._modules.values() if child is not None]
+        training = [module for module in modules if module.training]
+        plain = all(type(module).train is _train for module in training)
+        recording = _core.set_grad_enabled(False)
+        try:
+            if plain:
+                for module in training:
+                    module.__dict__["training"] = False
+            else:
+                self.net.eval()
+            output = _to_numpy(self.net(inputs))
+        finally:
+            _core.set_grad_enabled(recording)
+            for module in training:
+                module.__dict__["training"] = True
+        # Without parameters, a net may be made of views that give its caller's own memory back.
+        if any(module._parameters for module in modules):
+            return output
+        return output.copy() if _shares_memory(output, x) else output
 
     # ---- telling ----
 
