@@ -8,7 +8,8 @@ namespace lanner::python {
 void bind_data(py::module_& m) {
   using namespace py::literals;
   m.def("_sample_order", &sample_order, "n"_a, "shuffle"_a, "seed"_a, "epoch"_a, NoGil());
-  // The loader's thread touches no Python object: the arrays belong to the loader and the epoch, which are dropped here.
+  // The loader's thread touches no Python object: the arrays belong to the loader and the epoch, which are dropped
+  // here.
   py::class_<BatchLoader>(m, "_BatchLoader")
       .def(py::init([](Tensors arrays, int64_t batch_size, bool shuffle, bool drop_last, uint64_t seed, int prefetch,
                        const std::optional<Tensor>& indices) {

@@ -17,9 +17,8 @@ void bind_optim(py::module_& m) {
   m.def(
       "_adagrad",
       [](const Tensors& params, const Tensors& grads, const Tensors& sums, const Steps& steps, double lr,
-         double lr_decay, double weight_decay, double eps, bool maximize) {
-        adagrad(params, grads, sums, steps, {lr, lr_decay, weight_decay, eps, maximize});
-      },
+         double lr_decay, double weight_decay, double eps,
+         bool maximize) { adagrad(params, grads, sums, steps, {lr, lr_decay, weight_decay, eps, maximize}); },
       NoGil());
   m.def(
       "_rmsprop",
@@ -33,9 +32,8 @@ void bind_optim(py::module_& m) {
   m.def(
       "_adadelta",
       [](const Tensors& params, const Tensors& grads, const Tensors& square_avgs, const Tensors& acc_deltas, double lr,
-         double rho, double eps, double weight_decay, bool maximize) {
-        adadelta(params, grads, square_avgs, acc_deltas, {lr, rho, eps, weight_decay, maximize});
-      },
+         double rho, double eps, double weight_decay,
+         bool maximize) { adadelta(params, grads, square_avgs, acc_deltas, {lr, rho, eps, weight_decay, maximize}); },
       NoGil());
   m.def(
       "_adam",
@@ -53,11 +51,9 @@ void bind_optim(py::module_& m) {
         adamax(params, grads, exp_avgs, exp_infs, steps, {lr, beta1, beta2, eps, weight_decay, maximize});
       },
       NoGil());
-  m.def(
-      "_nadam_momentum",
-      [](double beta1, double momentum_decay, int64_t step) {
-        return nadam_momentum({.beta1 = beta1, .momentum_decay = momentum_decay}, step);
-      });
+  m.def("_nadam_momentum", [](double beta1, double momentum_decay, int64_t step) {
+    return nadam_momentum({.beta1 = beta1, .momentum_decay = momentum_decay}, step);
+  });
   m.def(
       "_nadam",
       [](const Tensors& params, const Tensors& grads, const Tensors& exp_avgs, const Tensors& exp_avg_sqs,
@@ -70,9 +66,8 @@ void bind_optim(py::module_& m) {
   m.def(
       "_lion",
       [](const Tensors& params, const Tensors& grads, const Tensors& exp_avgs, double lr, double beta1, double beta2,
-         double weight_decay, bool maximize) {
-        lion(params, grads, exp_avgs, {lr, beta1, beta2, weight_decay, maximize});
-      },
+         double weight_decay,
+         bool maximize) { lion(params, grads, exp_avgs, {lr, beta1, beta2, weight_decay, maximize}); },
       NoGil());
 }
 

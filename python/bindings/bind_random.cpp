@@ -10,10 +10,8 @@ void bind_random(py::module_& m) {
   using namespace py::literals;
   m.def(
       "manual_seed",
-      [](const py::int_& seed) {
-        manual_seed(py::int_(seed & py::int_(~uint64_t{0})).cast<uint64_t>());
-      },
-      "seed"_a, R"(Starts the generator of all random numbers again from the integer ``seed``.
+      [](const py::int_& seed) { manual_seed(py::int_(seed & py::int_(~uint64_t{0})).cast<uint64_t>()); }, "seed"_a,
+      R"(Starts the generator of all random numbers again from the integer ``seed``.
 
 The same seed gives the same bits, for any number of threads. Without it every run of a program is another one.
 
@@ -48,7 +46,8 @@ True
   m.def("_bernoulli", py::overload_cast<const Tensor&>(&ops::bernoulli), "p"_a, NoGil());
   m.def("_uniform_", &ops::uniform_, "x"_a, "low"_a, "high"_a, NoGil());
   m.def("_normal_", &ops::normal_, "x"_a, "mean"_a, "std"_a, NoGil());
-  m.def("dropout", &ops::dropout, "x"_a, "p"_a = 0.5, "training"_a = true, NoGil(), R"(In training, each element of ``x`` is zeroed with probability ``p``, and the others divided by ``1 - p``.
+  m.def("dropout", &ops::dropout, "x"_a, "p"_a = 0.5, "training"_a = true, NoGil(),
+        R"(In training, each element of ``x`` is zeroed with probability ``p``, and the others divided by ``1 - p``.
 
 Otherwise ``x`` itself. No mask is kept: the gradient draws the same random numbers again.
 
@@ -58,7 +57,8 @@ Otherwise ``x`` itself. No mask is kept: the gradient draws the same random numb
 >>> ln.dropout(ln.ones(3), 0.5, training=False).tolist()
 [1.0, 1.0, 1.0]
 )");
-  m.def("dropout2d", &ops::dropout2d, "x"_a, "p"_a = 0.5, "training"_a = true, NoGil(), R"(As ``dropout``, of whole channels of ``x`` [N, C, H, W] or [C, H, W].
+  m.def("dropout2d", &ops::dropout2d, "x"_a, "p"_a = 0.5, "training"_a = true, NoGil(),
+        R"(As ``dropout``, of whole channels of ``x`` [N, C, H, W] or [C, H, W].
 
 >>> ln.manual_seed(0)
 >>> y = ln.dropout2d(ln.ones((1, 8, 2, 2)), 0.5)

@@ -33,7 +33,8 @@ struct Optimizer {
 std::vector<Optimizer> optimizers() {
   std::vector<Optimizer> all;
   for (const bool nesterov : {false, true}) {
-    SgdOptions o{.lr = 0.1, .momentum = 0.9, .dampening = nesterov ? 0 : 0.3, .weight_decay = 0.01, .nesterov = nesterov};
+    SgdOptions o{
+        .lr = 0.1, .momentum = 0.9, .dampening = nesterov ? 0 : 0.3, .weight_decay = 0.01, .nesterov = nesterov};
     all.push_back({nesterov ? "sgd_nesterov" : "sgd_momentum", 1,
                    [=](auto& p, auto& g, auto& s, int step) { sgd(p, g, s[0], Steps(p.size(), step), o); },
                    [=](double& p, double g, double* s, int step) {
@@ -42,11 +43,10 @@ std::vector<Optimizer> optimizers() {
                      p -= o.lr * (nesterov ? g + o.momentum * s[0] : s[0]);
                    }});
   }
-  all.push_back({"sgd_maximize", 0,
-                 [](auto& p, auto& g, auto&, int step) {
-                   sgd(p, g, {}, Steps(p.size(), step), {.lr = 0.1, .maximize = true});
-                 },
-                 [](double& p, double g, double*, int) { p += 0.1 * g; }});
+  all.push_back(
+      {"sgd_maximize", 0,
+       [](auto& p, auto& g, auto&, int step) { sgd(p, g, {}, Steps(p.size(), step), {.lr = 0.1, .maximize = true}); },
+       [](double& p, double g, double*, int) { p += 0.1 * g; }});
   all.push_back({"adagrad", 1,
                  [](auto& p, auto& g, auto& s, int step) {
                    adagrad(p, g, s[0], Steps(p.size(), step), {.lr = 0.1, .lr_decay = 0.1, .weight_decay = 0.01});
@@ -89,7 +89,10 @@ std::vector<Optimizer> optimizers() {
                  }});
   for (const bool amsgrad : {false, true})
     for (const bool decoupled : {false, true}) {
-      AdamOptions o{.lr = 0.01, .weight_decay = 0.1, .amsgrad = amsgrad, .maximize = amsgrad,
+      AdamOptions o{.lr = 0.01,
+                    .weight_decay = 0.1,
+                    .amsgrad = amsgrad,
+                    .maximize = amsgrad,
                     .decoupled_weight_decay = decoupled};
       all.push_back({std::string(decoupled ? "adamw" : "adam") + (amsgrad ? "_amsgrad" : ""), 2 + amsgrad,
                      [=](auto& p, auto& g, auto& s, int step) {
@@ -144,8 +147,7 @@ std::vector<Optimizer> optimizers() {
                      p -= o.lr * next / (1 - product(step + 1)) * s[0] / denominator;
                    }});
   }
-  all.push_back({"lion", 1,
-                 [](auto& p, auto& g, auto& s, int) { lion(p, g, s[0], {.lr = 0.01, .weight_decay = 0.1}); },
+  all.push_back({"lion", 1, [](auto& p, auto& g, auto& s, int) { lion(p, g, s[0], {.lr = 0.01, .weight_decay = 0.1}); },
                  [](double& p, double g, double* s, int) {
                    p *= 1 - 0.01 * 0.1;
                    const double u = 0.9 * s[0] + 0.1 * g;
@@ -188,17 +190,19 @@ void run_against_reference(const Optimizer& optimizer, double tolerance) {
       grads.push_back(Tensor::empty({sizes[i]}, DTypeOf<T>::value));
       for (int64_t k = 0; k < sizes[i]; ++k) {
         grads[i].data<T>()[k] = static_cast<T>(value(k, 100 * step + static_cast<int>(i)));
-        optimizer.reference(p[i][static_cast<size_t>(k)], grads[i].data<T>()[k], s[i][static_cast<size_t>(k)].data(), step);
+        optimizer.reference(p[i][static_cast<size_t>(k)], grads[i].data<T>()[k], s[i][static_cast<size_t>(k)].data(),
+                            step);
       }
     }
     optimizer.update(params, grads, state, step);
   }
   for (size_t i = 0; i < sizes.size(); ++i)
     for (int64_t k = 0; k < sizes[i]; ++k) {
-      ASSERT_NEAR(params[i].data<T>()[k], p[i][static_cast<size_t>(k)], tolerance) << optimizer.name << " " << i << " " << k;
+      ASSERT_NEAR(params[i].data<T>()[k], p[i][static_cast<size_t>(k)], tolerance)
+          << optimizer.name << " " << i << " " << k;
       for (int column = 0; column < optimizer.states; ++column)
-        ASSERT_NEAR(state[static_cast<size_t>(column)][i].data<T>()[k], s[i][static_cast<size_t>(k)][static_cast<size_t>(column)],
-                    tolerance * 4)
+        ASSERT_NEAR(state[static_cast<size_t>(column)][i].data<T>()[k],
+                    s[i][static_cast<size_t>(k)][static_cast<size_t>(column)], tolerance * 4)
             << optimizer.name << " state " << column;
     }
 }
@@ -231,7 +235,8 @@ TEST(Optim, StepsAndDTypesMayDiffer) {
   const Tensor ga = Tensor::from_vector<float>({1}, {1}), gb = Tensor::from_vector<double>({1}, {1});
   const Tensors m{Tensor::from_vector<float>({0}, {1}), Tensor::from_vector<double>({0}, {1}),
                   Tensor::from_vector<float>({0}, {1})},
-      v{Tensor::from_vector<float>({0}, {1}), Tensor::from_vector<double>({0}, {1}), Tensor::from_vector<float>({0}, {1})};
+      v{Tensor::from_vector<float>({0}, {1}), Tensor::from_vector<double>({0}, {1}),
+        Tensor::from_vector<float>({0}, {1})};
   adam({a, b, c}, {ga, gb, ga}, m, v, {}, {1, 1, 3}, {.lr = 0.1});
   EXPECT_FLOAT_EQ(a.data<float>()[0], 0.9f);
   EXPECT_NEAR(b.data<double>()[0], 0.9, 1e-8);
@@ -240,7 +245,8 @@ TEST(Optim, StepsAndDTypesMayDiffer) {
 
 TEST(Optim, SameBitsForAnyNumberOfThreads) {
   const auto run = [] {
-    Tensor p = Tensor::empty({100003}), g = Tensor::empty({100003}), m = Tensor::empty({100003}), v = Tensor::empty({100003});
+    Tensor p = Tensor::empty({100003}), g = Tensor::empty({100003}), m = Tensor::empty({100003}),
+           v = Tensor::empty({100003});
     for (int i = 0; i < 100003; ++i) {
       p.data<float>()[i] = static_cast<float>(value(i, 1));
       g.data<float>()[i] = static_cast<float>(value(i, 2));
@@ -268,7 +274,8 @@ TEST(Optim, CountsTheWriteAndSaysWhatIsWrong) {
   EXPECT_THROW(sgd({p}, {}, {}, {1}), ShapeError);
   EXPECT_THROW(sgd({p}, {Tensor::from_vector<float>({1}, {1})}, {}, {1}), ShapeError);
   EXPECT_THROW(sgd({p}, {Tensor::from_vector<double>({1, 2}, {2})}, {}, {1}), DTypeError);
-  EXPECT_THROW(sgd({Tensor::from_vector<int64_t>({1}, {1})}, {Tensor::from_vector<int64_t>({1}, {1})}, {}, {1}), DTypeError);
+  EXPECT_THROW(sgd({Tensor::from_vector<int64_t>({1}, {1})}, {Tensor::from_vector<int64_t>({1}, {1})}, {}, {1}),
+               DTypeError);
   EXPECT_THROW(sgd({p}, {g}, {}, {1}, {.momentum = 0.9}), ShapeError);
   EXPECT_THROW(adam({p}, {g}, {g}, {g}, {}, {}), ShapeError);
   adam({}, {}, {}, {}, {}, {});

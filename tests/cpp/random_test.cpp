@@ -100,7 +100,8 @@ TEST_P(RandomKernelsTest, NormalIsBoxMuller) {
       const int64_t first64 = chunk + within % 32;
       const double u64 = static_cast<double>(reference_word64(s, first64) >> 11) * 0x1p-53 + 0x1p-53;
       const double t64 = static_cast<double>(reference_word64(s, first64 + 32) >> 11) * 0x1p-53;
-      const double z64 = std::sqrt(-2 * std::log(u64)) * (within < 32 ? std::cos(2 * pi * t64) : std::sin(2 * pi * t64));
+      const double z64 =
+          std::sqrt(-2 * std::log(u64)) * (within < 32 ? std::cos(2 * pi * t64) : std::sin(2 * pi * t64));
       ASSERT_NEAR(d[i], 1.5 + 2 * z64, 1e-14) << i;
     }
     EXPECT_EQ(f[n], 7);

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # Each folder may include from those before it, and from itself.
 LAYERS = ["include", "core", "cpu", "ops", "autodiff", "plan", "model"]
-KERNEL_HEADERS = {"stddef.h", "stdint.h", "immintrin.h", "emmintrin.h", "arm_neon.h", "lanner/dtype.h"}
+KERNEL_HEADERS = {"stddef.h", "stdint.h", "immintrin.h", "emmintrin.h", "arm_neon.h", "lanner/dtype.h", "core/philox.h"}
 INCLUDE = re.compile(r'^\s*#include\s+([<"])([^>"]+)[>"]', re.M)
 MAX_LINES = 600
 

@@ -20,8 +20,8 @@ struct BatchOptions {
 Tensor sample_order(int64_t n, bool shuffle, uint64_t seed, int64_t epoch);
 
 // Serves batches of `arrays`, whose first axes count the same samples. Batches are copies: they may be kept and written
-// to, and their memory comes back to the allocator, to be used for a later batch, when they are dropped. The arrays must
-// not be written to while an epoch runs.
+// to, and their memory comes back to the allocator, to be used for a later batch, when they are dropped. The arrays
+// must not be written to while an epoch runs.
 class BatchLoader {
  public:
   // With `indices`, one-dimensional int64, only those samples are served.
@@ -34,8 +34,8 @@ class BatchLoader {
   // One pass over the samples. May be dropped at any time; several may be under way at once.
   class Epoch {
    public:
-    // Sets `batch`, one tensor an array, and returns true; returns false after the last. An error on the loader's thread
-    // is thrown here. Throws Error in a process forked since the epoch was begun, for the thread is not there.
+    // Sets `batch`, one tensor an array, and returns true; returns false after the last. An error on the loader's
+    // thread is thrown here. Throws Error in a process forked since the epoch was begun, for the thread is not there.
     bool next(Tensors& batch);
 
    private:

@@ -1,7 +1,8 @@
 // Optimizer steps: each updates a whole list of parameters, and their state, in one pass. The formulas, the meaning of
-// the options and the defaults are PyTorch's; Lion is that of Chen et al., Symbolic discovery of optimization algorithms,
-// 2023. Parameters are float32 or float64, gradients of the same shape and dtype. State tensors are made by the caller,
-// with zeros (but for SGD's momentum buffer, which the first step fills), of their parameter's shape and dtype.
+// the options and the defaults are PyTorch's; Lion is that of Chen et al., Symbolic discovery of optimization
+// algorithms, 2023. Parameters are float32 or float64, gradients of the same shape and dtype. State tensors are made by
+// the caller, with zeros (but for SGD's momentum buffer, which the first step fills), of their parameter's shape and
+// dtype.
 //
 // `steps[i]` counts the updates of parameter i, this one included: 1 at the first.
 #pragma once

@@ -1,5 +1,5 @@
-// Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3; SC 2011), one block at a time.
-// The kernels hold the same function for many blocks; this is for single draws, inside kernels and outside.
+// Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3; SC 2011), one block at a
+// time. The kernels hold the same function for many blocks; this is for single draws, inside kernels and outside.
 #pragma once
 
 #include <stdint.h>

@@ -42,7 +42,8 @@ bool rows_are_contiguous(const Tensor& x) {
 
 template <size_t kBytes>
 void gather_fixed(const char* from, int64_t row_stride, const int64_t* rows, int64_t count, char* to) {
-  for (int64_t i = 0; i < count; ++i) std::memcpy(to + i * static_cast<int64_t>(kBytes), from + rows[i] * row_stride, kBytes);
+  for (int64_t i = 0; i < count; ++i)
+    std::memcpy(to + i * static_cast<int64_t>(kBytes), from + rows[i] * row_stride, kBytes);
 }
 
 // to[i] = from[rows[i]]
@@ -225,15 +226,13 @@ class BatchLoader::Epoch::Worker {
   std::thread thread_;  // the last member: what it uses is there before it
 };
 
-// In a forked process the thread is not there, though the lock and the condition may look held or waited on: nothing can
-// be taken apart, so it is left as it is.
+// In a forked process the thread is not there, though the lock and the condition may look held or waited on: nothing
+// can be taken apart, so it is left as it is.
 void BatchLoader::Epoch::Drop::operator()(Worker* worker) const {
   if (!worker->forked()) delete worker;
 }
 bool BatchLoader::Epoch::next(Tensors& batch) { return worker_->next(batch); }
 
-BatchLoader::Epoch BatchLoader::epoch(int64_t number) const {
-  return Epoch(new Epoch::Worker(source_, number));
-}
+BatchLoader::Epoch BatchLoader::epoch(int64_t number) const { return Epoch(new Epoch::Worker(source_, number)); }
 
 }  // namespace lanner

@@ -73,7 +73,8 @@ void update_all(std::span<const Tensor> in, int64_t count, const Scalars& scalar
       cpu::OptimSlice<T> slice{};
       slice.p = in[static_cast<size_t>(i)].data<T>() + at;
       slice.g = in[static_cast<size_t>(count + i)].data<T>() + at;
-      for (int s = 0; s < columns - 2; ++s) slice.state[s] = in[static_cast<size_t>((s + 2) * count + i)].data<T>() + at;
+      for (int s = 0; s < columns - 2; ++s)
+        slice.state[s] = in[static_cast<size_t>((s + 2) * count + i)].data<T>() + at;
       slice.n = n;
       update(scalars, slice);
       begin += n;
@@ -186,8 +187,9 @@ void adagrad(const Tensors& params, const Tensors& grads, const Tensors& state_s
              const AdagradOptions& o) {
   check_steps("adagrad", params.size(), steps.size());
   Step("adagrad", params, {{"grads", &grads}, {"state_sums", &state_sums}})
-      .run(Op::AdagradStep, [&](size_t a, size_t b) { return steps[a] == steps[b]; },
-           [&](size_t i, int64_t count) { return AdagradAttrs{o, count, steps[i]}; });
+      .run(
+          Op::AdagradStep, [&](size_t a, size_t b) { return steps[a] == steps[b]; },
+          [&](size_t i, int64_t count) { return AdagradAttrs{o, count, steps[i]}; });
 }
 
 void rmsprop(const Tensors& params, const Tensors& grads, const Tensors& square_avgs, const Tensors& grad_avgs,
@@ -229,8 +231,9 @@ void adamax(const Tensors& params, const Tensors& grads, const Tensors& exp_avgs
             const Steps& steps, const AdamaxOptions& o) {
   check_steps("adamax", params.size(), steps.size());
   Step("adamax", params, {{"grads", &grads}, {"exp_avgs", &exp_avgs}, {"exp_infs", &exp_infs}})
-      .run(Op::AdamaxStep, [&](size_t a, size_t b) { return steps[a] == steps[b]; },
-           [&](size_t i, int64_t count) { return AdamaxAttrs{o, count, steps[i]}; });
+      .run(
+          Op::AdamaxStep, [&](size_t a, size_t b) { return steps[a] == steps[b]; },
+          [&](size_t i, int64_t count) { return AdamaxAttrs{o, count, steps[i]}; });
 }
 
 double nadam_momentum(const NadamOptions& o, int64_t step) {
@@ -243,9 +246,9 @@ void nadam(const Tensors& params, const Tensors& grads, const Tensors& exp_avgs,
   check<ShapeError>(mu_products.size() == params.size(), "nadam: expected one of mu_products for each of ",
                     params.size(), " parameters, got ", mu_products.size());
   Step("nadam", params, {{"grads", &grads}, {"exp_avgs", &exp_avgs}, {"exp_avg_sqs", &exp_avg_sqs}})
-      .run(Op::NadamStep,
-           [&](size_t a, size_t b) { return steps[a] == steps[b] && mu_products[a] == mu_products[b]; },
-           [&](size_t i, int64_t count) { return NadamAttrs{o, count, steps[i], mu_products[i]}; });
+      .run(
+          Op::NadamStep, [&](size_t a, size_t b) { return steps[a] == steps[b] && mu_products[a] == mu_products[b]; },
+          [&](size_t i, int64_t count) { return NadamAttrs{o, count, steps[i], mu_products[i]}; });
 }
 
 void lion(const Tensors& params, const Tensors& grads, const Tensors& exp_avgs, const LionOptions& o) {
@@ -283,10 +286,16 @@ LANNER_RUN(AdadeltaStep) {
 LANNER_RUN(AdamStep) {
   const auto& [o, count, step] = r.attrs.get<AdamAttrs>();
   const double t = static_cast<double>(step);
-  const cpu::AdamScalars c{o.lr,      o.weight_decay,           o.beta1,
-                           o.beta2,   o.eps,                    1 - std::pow(o.beta1, t),
-                           std::sqrt(1 - std::pow(o.beta2, t)), o.amsgrad,
-                           o.maximize, o.decoupled_weight_decay};
+  const cpu::AdamScalars c{o.lr,
+                           o.weight_decay,
+                           o.beta1,
+                           o.beta2,
+                           o.eps,
+                           1 - std::pow(o.beta1, t),
+                           std::sqrt(1 - std::pow(o.beta2, t)),
+                           o.amsgrad,
+                           o.maximize,
+                           o.decoupled_weight_decay};
   update_all(r, count, c, cpu::kernels().optim->adam_f32, cpu::kernels().optim->adam_f64);
 }
 

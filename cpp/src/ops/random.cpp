@@ -99,8 +99,7 @@ namespace ops {
 Tensor normal(const Shape& shape, double mean, double std, DType dtype) {
   check_random_dtype("normal", dtype);
   check(std >= 0, "normal: std must not be negative, got ", std);
-  const Tensor drawn =
-      emit(Op::Normal, {}, NormalAttrs{next_random_state(), mean, std}, {shape, drawn_dtype(dtype)});
+  const Tensor drawn = emit(Op::Normal, {}, NormalAttrs{next_random_state(), mean, std}, {shape, drawn_dtype(dtype)});
   return is_half(dtype) ? cast(drawn, dtype) : drawn;
 }
 
@@ -110,8 +109,8 @@ Tensor uniform(const Shape& shape, double low, double high, DType dtype) {
   check(high - low <= greatest_of(dtype), "uniform: the range from ", low, " to ", high, " does not fit into ",
         dtype_name(dtype));
   const double last = low == high ? high : std::max(low, value_below(high, dtype));
-  const Tensor drawn = emit(Op::Uniform, {}, UniformAttrs{next_random_state(), low, high - low, last},
-                            {shape, drawn_dtype(dtype)});
+  const Tensor drawn =
+      emit(Op::Uniform, {}, UniformAttrs{next_random_state(), low, high - low, last}, {shape, drawn_dtype(dtype)});
   return is_half(dtype) ? cast(drawn, dtype) : drawn;
 }
 
@@ -224,9 +223,7 @@ LANNER_RUN(Randint) {
   });
 }
 
-LANNER_RUN(Permutation) {
-  random_permutation(r.attrs.get<RandomState>(), r.out[0].size(), r.out[0].data<int64_t>());
-}
+LANNER_RUN(Permutation) { random_permutation(r.attrs.get<RandomState>(), r.out[0].size(), r.out[0].data<int64_t>()); }
 
 LANNER_RUN(Bernoulli) {
   const auto& a = r.attrs.get<ChoiceAttrs>();

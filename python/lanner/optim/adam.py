@@ -52,6 +52,7 @@ class Adam(Optimizer):
         self._check_betas(group)
 
     def _update(self, group: ParamGroup, params: list[Tensor], grads: list[Tensor]) -> None:
+        beta1, beta2 = group["betas"]
         exp_avgs, exp_avg_sqs, steps = self._states(params, "exp_avg", "exp_avg_sq")
         greatest = self._states(params, "max_exp_avg_sq", steps=False)[0] if group["amsgrad"] else []
         _core._adam(
@@ -62,7 +63,8 @@ class Adam(Optimizer):
             greatest,
             steps,
             group["lr"],
-            *group["betas"],
+            beta1,
+            beta2,
             group["eps"],
             group["weight_decay"],
             group["amsgrad"],
@@ -142,6 +144,7 @@ class Adamax(Optimizer):
         self._check_betas(group)
 
     def _update(self, group: ParamGroup, params: list[Tensor], grads: list[Tensor]) -> None:
+        beta1, beta2 = group["betas"]
         exp_avgs, exp_infs, steps = self._states(params, "exp_avg", "exp_inf")
         _core._adamax(
             params,
@@ -150,7 +153,8 @@ class Adamax(Optimizer):
             exp_infs,
             steps,
             group["lr"],
-            *group["betas"],
+            beta1,
+            beta2,
             group["eps"],
             group["weight_decay"],
             group["maximize"],
@@ -199,11 +203,12 @@ class NAdam(Optimizer):
         self._check_betas(group)
 
     def _update(self, group: ParamGroup, params: list[Tensor], grads: list[Tensor]) -> None:
+        beta1, beta2 = group["betas"]
         exp_avgs, exp_avg_sqs, steps = self._states(params, "exp_avg", "exp_avg_sq")
         products = []
         for p, step in zip(params, steps, strict=True):
             state = self.state[p]
-            momentum = _core._nadam_momentum(group["betas"][0], group["momentum_decay"], step)
+            momentum = _core._nadam_momentum(beta1, group["momentum_decay"], step)
             state["mu_product"] = state.get("mu_product", 1.0) * momentum
             products.append(state["mu_product"])
         _core._nadam(
@@ -214,7 +219,8 @@ class NAdam(Optimizer):
             products,
             steps,
             group["lr"],
-            *group["betas"],
+            beta1,
+            beta2,
             group["eps"],
             group["weight_decay"],
             group["momentum_decay"],

@@ -105,5 +105,6 @@ class Lion(Optimizer):
         self._check_betas(group)
 
     def _update(self, group: ParamGroup, params: list[Tensor], grads: list[Tensor]) -> None:
+        beta1, beta2 = group["betas"]
         (exp_avgs,) = self._states(params, "exp_avg", steps=False)
-        _core._lion(params, grads, exp_avgs, group["lr"], *group["betas"], group["weight_decay"], group["maximize"])
+        _core._lion(params, grads, exp_avgs, group["lr"], beta1, beta2, group["weight_decay"], group["maximize"])

@@ -11,7 +11,8 @@ struct Lane {
   V<T> p, g, s0, s1, s2;
 };
 
-// body(lane) for each vector of the slice; the number of state arrays that exist is a constant, so that no more is read.
+// body(lane) for each vector of the slice; the number of state arrays that exist is a constant, so that no more is
+// read.
 template <int kStates, class T, class Body>
 LANNER_INLINE void for_vectors(const OptimSlice<T>& a, Body body) {
   constexpr int64_t kWidth = kLanes<T>;
@@ -69,9 +70,7 @@ struct Lerp {
   V<T> weight, rest;
   bool near_end;
   explicit Lerp(double w) : weight(all<T>(w)), rest(all<T>(1 - w)), near_end(w >= 0.5) {}
-  LANNER_INLINE V<T> operator()(V<T> a, V<T> b) const {
-    return near_end ? b - (b - a) * rest : fma(weight, b - a, a);
-  }
+  LANNER_INLINE V<T> operator()(V<T> a, V<T> b) const { return near_end ? b - (b - a) * rest : fma(weight, b - a, a); }
 };
 
 template <class T>
@@ -218,9 +217,9 @@ void lion(const LionScalars& c, const OptimSlice<T>& a) {
 
 extern const OptimKernels optim_kernels;
 const OptimKernels optim_kernels = {
-    sgd<float>,  sgd<double>,  adagrad<float>, adagrad<double>, rmsprop<float>, rmsprop<double>,
-    adadelta<float>, adadelta<double>, adam<float>, adam<double>, adamax<float>, adamax<double>,
-    nadam<float>, nadam<double>, lion<float>, lion<double>,
+    sgd<float>,      sgd<double>,      adagrad<float>, adagrad<double>, rmsprop<float>, rmsprop<double>,
+    adadelta<float>, adadelta<double>, adam<float>,    adam<double>,    adamax<float>,  adamax<double>,
+    nadam<float>,    nadam<double>,    lion<float>,    lion<double>,
 };
 
 }  // namespace lanner::cpu::LANNER_ISA

@@ -56,8 +56,8 @@ struct LionScalars {  // state: exp_avg
 };
 
 struct OptimKernels {
-#define LANNER_OPTIM(name, Scalars)                               \
-  void (*name##_f32)(const Scalars&, const OptimSlice<float>&);   \
+#define LANNER_OPTIM(name, Scalars)                             \
+  void (*name##_f32)(const Scalars&, const OptimSlice<float>&); \
   void (*name##_f64)(const Scalars&, const OptimSlice<double>&);
   LANNER_OPTIM(sgd, SgdScalars)
   LANNER_OPTIM(adagrad, AdagradScalars)

@@ -58,16 +58,15 @@ uint32_t word_again(const RandomSlice& s, uint64_t index, uint64_t attempt) {
   return philox(s.seed, s.call ^ (attempt << 48), chunk * kBlocks + within % kBlocks).word[within / kBlocks];
 }
 
-// Calls body(at, count, words) for each chunk of the slice: `at` counts from the slice's begin, `count` is kChunk but at
-// the end. kWordsEach is 2 for elements of 64 bits: `words` then holds the lower words of the chunk's elements, followed
-// by the upper ones.
+// Calls body(at, count, words) for each chunk of the slice: `at` counts from the slice's begin, `count` is kChunk but
+// at the end. kWordsEach is 2 for elements of 64 bits: `words` then holds the lower words of the chunk's elements,
+// followed by the upper ones.
 template <int kWordsEach, class Body>
 LANNER_INLINE void for_chunks(const RandomSlice& s, Body body) {
   alignas(64) uint32_t words[kChunk * kWordsEach];
   for (int64_t at = 0; at < s.n; at += kChunk) {
     const uint64_t chunk = static_cast<uint64_t>(s.begin + at) / kChunk;
-    for (int i = 0; i < kWordsEach; ++i)
-      chunk_words(s.seed, s.call, chunk * kWordsEach + i, words + i * kChunk);
+    for (int i = 0; i < kWordsEach; ++i) chunk_words(s.seed, s.call, chunk * kWordsEach + i, words + i * kChunk);
     body(at, s.n - at < kChunk ? s.n - at : kChunk, words);
   }
 }
@@ -303,8 +302,9 @@ void integers(const RandomSlice& s, uint64_t low, uint64_t range, T* out) {
 
 extern const RandomKernels random_kernels;
 const RandomKernels random_kernels = {
-    words,          uniform<float>,     uniform<double>,    normal_f32,         normal_f64,     bernoulli,
-    integers<uint8_t>, integers<uint16_t>, integers<uint32_t>, integers<uint64_t>, dropout<float>, dropout<double>,
+    words,          uniform<float>,    uniform<double>,    normal_f32,         normal_f64,
+    bernoulli,      integers<uint8_t>, integers<uint16_t>, integers<uint32_t>, integers<uint64_t>,
+    dropout<float>, dropout<double>,
 };
 
 }  // namespace lanner::cpu::LANNER_ISA
