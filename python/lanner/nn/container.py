@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from lanner.nn.module import Module
+
+C = TypeVar("C", bound="_Children")
 
 
 class _Children(Module):
@@ -38,7 +40,7 @@ class _Children(Module):
     def __setitem__(self, index: int, module: Module) -> None:
         setattr(self, list(self._modules)[self._position(index)], module)
 
-    def append(self, module: Module) -> _Children:
+    def append(self: C, module: Module) -> C:
         """Add a module at the end; returns the container.
 
         >>> len(ln.nn.Sequential(ln.nn.Tanh()).append(ln.nn.ReLU()))
@@ -47,7 +49,7 @@ class _Children(Module):
         self.add_module(str(len(self)), module)
         return self
 
-    def insert(self, index: int, module: Module) -> _Children:
+    def insert(self: C, index: int, module: Module) -> C:
         """Add a module before the one at ``index``; returns the container.
 
         >>> ln.nn.Sequential(ln.nn.Tanh()).insert(0, ln.nn.ReLU())[0]
@@ -58,7 +60,7 @@ class _Children(Module):
         self._renumber(modules)
         return self
 
-    def extend(self, modules: Iterable[Module]) -> _Children:
+    def extend(self: C, modules: Iterable[Module]) -> C:
         """Add modules at the end; returns the container.
 
         >>> len(ln.nn.ModuleList().extend([ln.nn.ReLU(), ln.nn.Tanh()]))
