@@ -233,6 +233,8 @@ with ``create_graph`` the gradients can be differentiated again.
       throw py::type_error("only a 0-d integer tensor can be an index");
     return item(x);
   });
+  cls.def("__array_namespace__", [](const Tensor&, const py::object&) { return py::module_::import("lanner"); },
+          py::kw_only(), "api_version"_a = py::none());
   cls.def("__hash__", [](const Tensor& x) { return reinterpret_cast<size_t>(x.id()) >> 4; });
   cls.def("__repr__", &repr);
   cls.def("__format__", [](const Tensor& x, const std::string& spec) {
