@@ -11,8 +11,9 @@ from lanner._core import Tensor
 Inputs = tuple[Tensor, ...]
 Batch = tuple[Inputs, Tensor | None]
 
-# Batches made ready ahead of the step by the loader's thread.
-_PREFETCH = 2
+# Batches made ready ahead of the step by the loader's thread, where one is so large that gathering it takes longer (some
+# 50 us) than waking a thread on a machine that has other things to do.
+_PREFETCH, _PREFETCH_BYTES = 2, 2**18
 _WHOLE = (_core.int8, _core.int16, _core.int32, _core.uint16, _core.uint32, _core.uint64)
 
 
@@ -29,8 +30,11 @@ def as_inputs(x: Any, caller: str) -> Inputs:
 
 
 def as_target(y: Any, caller: str) -> Tensor:
-    """The targets: labels of any integer dtype become int64, float64 arrays float32; a Tensor stays as it is."""
-    return _as_tensor(y, caller, "y", (_core.uint8,))
+    """The targets: labels of any integer dtype, and truth values, become int64, float64 arrays float32.
+
+    A Tensor stays as it is.
+    """
+    return _as_tensor(y, caller, "y", (_core.uint8, _core.bool))
 
 
 def _as_tensor(value: Any, caller: str, name: str, to_int64: tuple[Any, ...]) -> Tensor:
@@ -127,7 +131,9 @@ class Feed:
             return
         if self.shuffle:
             arrays = [*self.inputs] if self.target is None else [*self.inputs, self.target]
-            loader = _core._BatchLoader(arrays, self.batch_size, True, False, self.seed, _PREFETCH, None)
+            batch_bytes = sum(t.nbytes for t in arrays) // max(int(arrays[0].shape[0]), 1) * self.batch_size
+            prefetch = _PREFETCH if batch_bytes >= _PREFETCH_BYTES else 0
+            loader = _core._BatchLoader(arrays, self.batch_size, True, False, self.seed, prefetch, None)
             for batch in loader.epoch(number):
                 yield (batch, None) if self.target is None else (batch[:-1], batch[-1])
             return

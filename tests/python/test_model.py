@@ -275,7 +275,7 @@ def test_dtypes():
             seen.append(x.dtype)
             return self.linear(x.reshape((-1, 9)).to(ln.float32))
 
-    for labels in (np.uint8, np.int32, np.int64):
+    for labels in (np.uint8, np.int32, np.int64, np.bool_):
         model = ln.Model(Spy(), "cross_entropy", "sgd", ["accuracy"])
         model.fit(images, (images[:, 0, 0, 0] > 128).astype(labels), verbose=0)
         model.predict(images)
