@@ -11,8 +11,8 @@ from lanner._core import Tensor
 Inputs = tuple[Tensor, ...]
 Batch = tuple[Inputs, Tensor | None]
 
-# Batches made ready ahead of the step by the loader's thread, where one is so large that gathering it takes longer (some
-# 50 us) than waking a thread on a machine that has other things to do.
+# Batches made ready ahead of the step by the loader's thread, where one is so large that gathering it takes longer
+# (some 50 us) than waking a thread on a machine that has other things to do.
 _PREFETCH, _PREFETCH_BYTES = 2, 2**18
 _WHOLE = (_core.int8, _core.int16, _core.int32, _core.uint16, _core.uint32, _core.uint64)
 
@@ -71,6 +71,7 @@ class Feed:
             raise ValueError(f"{caller}: batch_size must be a whole number of at least 1, got {batch_size!r}")
         self.batch_size, self.shuffle, self.caller = batch_size, shuffle, caller
         self.seed = (_core._draw_seed() if shuffle else 0) if seed is None else seed & (2**63 - 1)
+        self.reproducible = seed is not None
         self.loader: Any = None
         self.inputs: Inputs = ()
         self.target: Tensor | None = None
@@ -126,6 +127,8 @@ class Feed:
     def epoch(self, number: int = 0) -> Iterator[Batch]:
         """The batches of one pass; where they are shuffled, seed and number of the pass decide their order."""
         if self.loader is not None:
+            if self.reproducible and isinstance(getattr(self.loader, "epoch", None), int):
+                self.loader.epoch = number  # a DataLoader's order is that of its own seed and this
             for batch in self.loader:
                 yield self._split_batch(batch)
             return

@@ -254,6 +254,19 @@ def test_a_loader():
         model.fit(loader, validation_split=0.5)
 
 
+def test_training_goes_on_with_a_loader():
+    from lanner.data import DataLoader
+
+    def run(*parts):
+        model = classifier()
+        for begin, end in parts:
+            loader = DataLoader((X, Y), batch_size=32, shuffle=True, seed=1)
+            model.fit(loader, epochs=end, initial_epoch=begin, seed=0, verbose=0)
+        return bits(model)
+
+    assert run((0, 3)) == run((0, 1), (1, 3)) != run((0, 1), (0, 2))
+
+
 def test_anything_that_gives_batches():
     model = classifier()
     batches = [(X[i : i + 50], Y[i : i + 50]) for i in range(0, 203, 50)]
