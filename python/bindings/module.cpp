@@ -9,6 +9,7 @@
   PART(elementwise)  \
   PART(linalg)       \
   PART(conv)         \
+  PART(pool)         \
   PART(indexing)     \
   PART(join)         \
   PART(sort)         \

@@ -8,6 +8,7 @@
 #include "lanner/ops/linalg.h"
 #include "lanner/ops/loss.h"
 #include "lanner/ops/norm.h"
+#include "lanner/ops/pool.h"
 #include "lanner/ops/random.h"
 #include "lanner/ops/reduce.h"
 #include "lanner/ops/shape.h"

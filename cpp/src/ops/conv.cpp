@@ -9,6 +9,7 @@
 #include "lanner/ops/shape.h"
 #include "lanner/parallel.h"
 #include "ops/op.h"
+#include "ops/window.h"
 
 namespace lanner {
 namespace {
@@ -18,10 +19,6 @@ struct ConvAttrs {
   int64_t groups;
   Dims stride, pad, dilation;
 };
-
-// About 20 microseconds of work: what a slice that goes to another thread should last.
-constexpr int64_t kSliceFlops = 2'000'000;
-constexpr int64_t kSliceElements = 50'000;
 
 cpu::ConvGeometry geometry_of(const ConvAttrs& a, const Shape& x, const Shape& weight, const Shape& y) {
   cpu::ConvGeometry g;
@@ -89,14 +86,6 @@ void run_weight(const cpu::ConvGeometry& g, const Tensor& x, const Tensor& dy, T
                });
 }
 
-template <class F>
-void with_float_type(DType dtype, F f) {
-  if (dtype == DType::Float32)
-    f(float{});
-  else
-    f(double{});
-}
-
 // ---- the ops: y from x, dx from dy, dw from both. The gradient of each is the other two. ------------------------
 
 Tensor conv(const Tensor& x, const Tensor& weight, const Tensor& bias, const Shape& y, const ConvAttrs& attrs) {
@@ -121,16 +110,6 @@ Tensor channel_sum(const Tensor& g) {
 
 // ---- checks ----------------------------------------------------------------------------------------------------
 
-// One number stands for all spatial dimensions.
-Dims spatial(const char* op, const char* argument, const Dims& given, int dims, int64_t least) {
-  check<ShapeError>(given.size() == 1 || given.size() == dims, op, ": ", argument, " expects 1 or ", dims,
-                    " numbers, got ", given);
-  const Dims all = given.size() == dims ? given : Dims::filled(dims, given[0]);
-  for (const int64_t n : all)
-    check<ShapeError>(n >= least, op, ": ", argument, " must be at least ", least, ", got ", given);
-  return all;
-}
-
 void check_tensors(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias, int dims) {
   check_floating(op, "x", x);
   check<DTypeError>(weight.dtype() == x.dtype() && (!bias.defined() || bias.dtype() == x.dtype()), op,
@@ -146,15 +125,6 @@ void check_tensors(const char* op, const Tensor& x, const Tensor& weight, const 
 void check_bias(const char* op, const Tensor& bias, int64_t channels) {
   check<ShapeError>(!bias.defined() || (bias.ndim() == 1 && bias.size(0) == channels), op, ": bias expects shape [",
                     channels, "], got ", bias.defined() ? bias.shape() : Shape());
-}
-
-// Offsets within an image are 32 bits wide in the kernels.
-void check_sizes(const char* op, const Shape& x, const Shape& y) {
-  for (const Shape* shape : {&x, &y}) {
-    int64_t plane = 1;
-    for (int d = 2; d < shape->size(); ++d) plane *= (*shape)[d];
-    check<ShapeError>(plane < int64_t{1} << 28, op, ": an image of ", plane, " elements a channel is too large");
-  }
 }
 
 // [C, ...] to [1, C, ...] and back.
@@ -203,7 +173,8 @@ Tensor forward(const char* op, int dims, const Tensor& x, const Tensor& weight, 
                       attrs.dilation, ")");
     y.push_back((size + both - reach - 1) / attrs.stride[d] + 1);
   }
-  check_sizes(op, x.shape(), y);
+  check_plane(op, x.shape(), dims);
+  check_plane(op, y, dims);
   if (is_half(x.dtype()))
     return in_float32(x, weight, bias, [&](const Tensor& a, const Tensor& w, const Tensor& b) {
       return conv(a, w, b, y, attrs);
@@ -238,7 +209,8 @@ Tensor transposed(const char* op, int dims, const Tensor& x, const Tensor& weigh
                       weight.shape(), ", padding ", attrs.pad, ")");
     y.push_back(size);
   }
-  check_sizes(op, y, x.shape());
+  check_plane(op, x.shape(), dims);
+  check_plane(op, y, dims);
   if (is_half(x.dtype()))
     return in_float32(x, weight, bias, [&](const Tensor& a, const Tensor& w, const Tensor& b) {
       return conv_input_grad(a, w, b, y, attrs);

@@ -6,7 +6,7 @@
   LANNER_FAMILY(GemmKernels, gemm)                  \
   LANNER_FAMILY(ElementwiseKernels, elementwise)    \
   LANNER_FAMILY(ConvKernels, conv)                  \
-  /* LANNER_FAMILY(PoolKernels, pool) */            \
+  LANNER_FAMILY(PoolKernels, pool)                  \
   LANNER_FAMILY(ReduceKernels, reduce)              \
   LANNER_FAMILY(SoftmaxKernels, softmax)            \
   LANNER_FAMILY(NormKernels, norm)                  \
