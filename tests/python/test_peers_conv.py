@@ -68,3 +68,37 @@ def test_conv_transpose(case):
     ours, theirs = getattr(ln, f"conv_transpose{dims}d"), getattr(torch.nn.functional, f"conv_transpose{dims}d")
     arrays = [values(*case["x"]), values(*case["w"]), values(case["w"][1] * options.get("groups", 1))]
     compare(lambda *t: ours(*t, **options), lambda *t: theirs(*t, **options), arrays)
+
+
+F = torch.nn.functional
+POOLS = [
+    (ln.max_pool2d, F.max_pool2d, (4, 6, 28, 28), dict(kernel_size=2)),
+    (ln.max_pool2d, F.max_pool2d, (2, 5, 17, 19), dict(kernel_size=3, stride=2, padding=1, ceil_mode=True)),
+    (ln.max_pool2d, F.max_pool2d, (2, 5, 17, 19), dict(kernel_size=(2, 3), stride=(1, 2), dilation=(2, 3))),
+    (ln.max_pool1d, F.max_pool1d, (2, 5, 33), dict(kernel_size=3, stride=2, padding=1)),
+    (ln.avg_pool2d, F.avg_pool2d, (4, 6, 28, 28), dict(kernel_size=2)),
+    (ln.avg_pool2d, F.avg_pool2d, (2, 5, 17, 19), dict(kernel_size=3, stride=2, padding=1, ceil_mode=True)),
+    (ln.avg_pool2d, F.avg_pool2d, (2, 5, 17, 19), dict(kernel_size=(3, 2), stride=2, padding=1, ceil_mode=True, count_include_pad=False)),
+    (ln.avg_pool1d, F.avg_pool1d, (2, 5, 33), dict(kernel_size=4, stride=3, padding=2)),
+    (ln.adaptive_avg_pool2d, F.adaptive_avg_pool2d, (2, 5, 17, 19), dict(output_size=(4, None))),
+    (ln.adaptive_max_pool2d, F.adaptive_max_pool2d, (2, 5, 17, 19), dict(output_size=(4, 6))),
+    (ln.adaptive_avg_pool1d, F.adaptive_avg_pool1d, (2, 5, 17), dict(output_size=4)),
+    (ln.upsample, F.interpolate, (2, 5, 7, 9), dict(scale_factor=2)),
+    (ln.upsample, F.interpolate, (2, 5, 7, 9), dict(size=(13, 4))),
+    (ln.upsample, F.interpolate, (2, 5, 7, 9), dict(size=(13, 4), mode="bilinear")),
+    (ln.upsample, F.interpolate, (2, 5, 7, 9), dict(size=(13, 20), mode="bilinear", align_corners=True)),
+    (ln.upsample, F.interpolate, (2, 5, 9), dict(scale_factor=1.7, mode="linear")),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs", "shape", "options"), POOLS)
+def test_pool(ours, theirs, shape, options):
+    compare(lambda x: ours(x, **options), lambda x: theirs(x, **options), [values(*shape)], rtol=1e-5)
+
+
+def test_max_pool_indices():
+    x = values(2, 5, 17, 19)
+    for options in (dict(kernel_size=2), dict(kernel_size=3, stride=2, padding=1), dict(kernel_size=2, dilation=3)):
+        ours = ln.max_pool2d(ln.tensor(x), **options, return_indices=True)[1]
+        theirs = F.max_pool2d(torch.tensor(x), **options, return_indices=True)[1]
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
