@@ -180,6 +180,13 @@ Tensor einsum(const std::string& equation, const Tensors& operands) {
   const Equation e = parse(equation);
   check<ShapeError>(e.in.size() == operands.size(), "einsum: \"", equation, "\" names ", e.in.size(),
                     " operands, got ", operands.size());
+  DType dtype = operands[0].dtype();
+  for (const Tensor& x : operands) dtype = promote(dtype, x.dtype());
+  if (is_half(dtype)) {
+    Tensors wide;
+    for (const Tensor& x : operands) wide.push_back(cast(x, DType::Float32));
+    return cast(einsum(equation, wide), dtype);
+  }
   // Axes of every operand, and what is known of each letter.
   std::vector<Named> terms;
   std::vector<std::pair<Label, int64_t>> sizes;

@@ -181,6 +181,10 @@ Tensor bilinear(const Tensor& x1, const Tensor& x2, const Tensor& weight, const 
                     "] with the same leading axes (x1 ", x1.shape(), ", x2 ", x2.shape(), ", weight ", weight.shape(),
                     ")");
   check_bias("bilinear", bias, weight);
+  if (const DType dtype = promote(product_dtype("bilinear", x1, x2), weight.dtype()); is_half(dtype)) {
+    const auto wide = [](const Tensor& t) { return t.defined() ? cast(t, DType::Float32) : t; };
+    return cast(bilinear(wide(x1), wide(x2), wide(weight), wide(bias)), dtype);
+  }
   const int64_t out = weight.size(0), in1 = weight.size(1), in2 = weight.size(2);
   const Tensor a = as_rows(x1), b = as_rows(x2);
   const Tensor left = matmul(a, reshape(permute_dims(weight, {1, 0, 2}), {in1, out * in2}));
