@@ -78,7 +78,12 @@ POOLS = [
     (ln.max_pool1d, F.max_pool1d, (2, 5, 33), dict(kernel_size=3, stride=2, padding=1)),
     (ln.avg_pool2d, F.avg_pool2d, (4, 6, 28, 28), dict(kernel_size=2)),
     (ln.avg_pool2d, F.avg_pool2d, (2, 5, 17, 19), dict(kernel_size=3, stride=2, padding=1, ceil_mode=True)),
-    (ln.avg_pool2d, F.avg_pool2d, (2, 5, 17, 19), dict(kernel_size=(3, 2), stride=2, padding=1, ceil_mode=True, count_include_pad=False)),
+    (
+        ln.avg_pool2d,
+        F.avg_pool2d,
+        (2, 5, 17, 19),
+        dict(kernel_size=(3, 2), stride=2, padding=1, ceil_mode=True, count_include_pad=False),
+    ),
     (ln.avg_pool1d, F.avg_pool1d, (2, 5, 33), dict(kernel_size=4, stride=3, padding=2)),
     (ln.adaptive_avg_pool2d, F.adaptive_avg_pool2d, (2, 5, 17, 19), dict(output_size=(4, None))),
     (ln.adaptive_max_pool2d, F.adaptive_max_pool2d, (2, 5, 17, 19), dict(output_size=(4, 6))),

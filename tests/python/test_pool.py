@@ -39,9 +39,14 @@ def test_nan_wins(place):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: ln.conv2d(x, ln.ones((32, 16, 3, 3))),
-         r"conv2d: weight expects 16 input channels, x has 3 \(x \[8, 3, 5, 5\], weight \[32, 16, 3, 3\], groups=1\)"),
-        (lambda x: ln.conv2d(x, ln.ones((4, 3, 7, 7)), padding=0), r"conv2d: the kernel covers 7 elements, x padded has 5"),
+        (
+            lambda x: ln.conv2d(x, ln.ones((32, 16, 3, 3))),
+            r"conv2d: weight expects 16 input channels, x has 3 \(x \[8, 3, 5, 5\], weight \[32, 16, 3, 3\], groups=1\)",
+        ),
+        (
+            lambda x: ln.conv2d(x, ln.ones((4, 3, 7, 7)), padding=0),
+            r"conv2d: the kernel covers 7 elements, x padded has 5",
+        ),
         (lambda x: ln.conv2d(x, ln.ones((4, 3, 3, 3)), ln.ones((3,))), r"conv2d: bias expects shape \[4\], got \[3\]"),
         (lambda x: ln.conv2d(x, ln.ones((4, 3, 3, 3)), padding="same", stride=2), r"\"same\" goes with stride 1"),
         (lambda x: ln.conv2d(x, ln.ones((4, 3, 3, 3)), padding="full"), r"\"same\" or \"valid\", got \"full\""),
