@@ -42,8 +42,8 @@ void bind_dtypes(py::module_& m) {
   cls.def_property_readonly("is_floating_point", [](const DTypeObject& d) { return is_floating(d.value); },
                             "Whether it is one of the four floating dtypes.");
   cls.def("__repr__", [](const DTypeObject& d) { return std::string("lanner.") + dtype_name(d.value); });
-  cls.def("__reduce__", [m = py::handle(m)](const DTypeObject& d) {
-    return py::make_tuple(py::module_::import("builtins").attr("getattr"), py::make_tuple(m, dtype_name(d.value)));
+  cls.def("__reduce__", [](const DTypeObject& d) {
+    return py::make_tuple(py::module_::import("lanner.array_api").attr("_dtype_named"), py::make_tuple(dtype_name(d.value)));
   });
   for (int i = 0; i < kDTypeCount; ++i) {
     const auto dtype = static_cast<DType>(i);

@@ -130,7 +130,7 @@ Tensor tensor_from_object(py::handle object, std::optional<DType> dtype, bool co
     return copy ? ops::copy(x) : object.cast<Tensor>();
   }
   if (PyBool_Check(object.ptr())) return Tensor::scalar(object.ptr() == Py_True, dtype.value_or(DType::Bool));
-  if (PyFloat_Check(object.ptr())) {
+  if (PyFloat_CheckExact(object.ptr())) {  // not numpy.float64, a subclass, which keeps its dtype
     const double value = PyFloat_AS_DOUBLE(object.ptr());
     return Tensor::scalar(value, dtype.value_or(DType::Float32));
   }

@@ -49,6 +49,11 @@ class IntInfo:
     dtype: DType
 
 
+def _dtype_named(name: str) -> DType:
+    """How a pickled dtype comes back as the one object that it was."""
+    return _core.empty((), dtype=name).dtype
+
+
 def _dtype_of(type_or_tensor: Any) -> DType:
     return type_or_tensor.dtype if isinstance(type_or_tensor, Tensor) else _core.empty((), dtype=type_or_tensor).dtype
 
