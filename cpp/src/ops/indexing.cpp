@@ -238,11 +238,13 @@ Tensor as_index(const char* op, const char* argument, const Tensor& index) {
 }
 
 void check_index(const char* op, const Tensor& index, int64_t low, int64_t axis, int64_t size) {
-  if (index.size() == 0) return;
-  int64_t smallest, largest;
-  kernels().range(index.data<int64_t>(), index.size(), &smallest, &largest);
-  check<IndexError>(smallest >= low && largest < size, op, ": index ", smallest < low ? smallest : largest,
-                    " is out of range for axis ", axis, " of size ", size);
+  parallel_for(index.size(), 4 * kMoveGrain, [&](int64_t begin, int64_t end) {
+    if (begin == end) return;
+    int64_t smallest, largest;
+    kernels().range(index.data<int64_t>() + begin, end - begin, &smallest, &largest);
+    check<IndexError>(smallest >= low && largest < size, op, ": index ", smallest < low ? smallest : largest,
+                      " is out of range for axis ", axis, " of size ", size);
+  });
 }
 
 Tensor as_source(const char* op, const char* argument, const Tensor& src, const Tensor& x) {

@@ -28,6 +28,10 @@ struct PadAttrs {
   Dims before;
   double value;
 };
+struct PadEdgesAttrs {
+  Dims before, after;
+  ops::PadMode mode;
+};
 struct TriangleAttrs {
   int64_t k;
   bool upper;
@@ -39,20 +43,18 @@ Tensor inner_view(const Tensor& padded, const Dims& before, const Shape& shape) 
   return padded.view(shape, padded.strides(), offset);
 }
 
-// Where each element of a padded axis comes from.
-Tensor padded_index(int64_t n, int64_t before, int64_t after, ops::PadMode mode, int axis) {
-  const bool reflect = mode == ops::PadMode::Reflect;
-  const char* name = reflect ? "reflect" : mode == ops::PadMode::Circular ? "circular" : "replicate";
-  const int64_t most = std::max(before, after), limit = reflect ? n - 1 : mode == ops::PadMode::Circular ? n : most;
-  check<ShapeError>(n > 0 && most <= limit, "pad: mode \"", name, "\" cannot add ", most, " elements to axis ", axis,
-                    " of size ", n);
-  std::vector<int64_t> from;
-  for (int64_t i = -before; i < n + after; ++i) {
-    const int64_t inside = std::clamp<int64_t>(i, 0, n - 1);
-    from.push_back(mode == ops::PadMode::Replicate ? inside : reflect ? 2 * inside - i : (i + n) % n);
-  }
-  const int64_t count = static_cast<int64_t>(from.size());
-  return Tensor::from_vector(from, {count});
+// Which element of an axis of n stands at place i of the padded axis, where 0 is the first of the n.
+int64_t padded_from(int64_t i, int64_t n, ops::PadMode mode) {
+  const int64_t nearest = std::clamp<int64_t>(i, 0, n - 1);
+  if (mode == ops::PadMode::Replicate) return nearest;
+  return mode == ops::PadMode::Reflect ? 2 * nearest - i : (i + n) % n;
+}
+
+void check_pads(int64_t n, int64_t before, int64_t after, ops::PadMode mode, int axis) {
+  const bool reflect = mode == ops::PadMode::Reflect, circular = mode == ops::PadMode::Circular;
+  const int64_t most = std::max(before, after), limit = reflect ? n - 1 : circular ? n : most;
+  check<ShapeError>(n > 0 && most <= limit, "pad: mode \"", reflect ? "reflect" : circular ? "circular" : "replicate",
+                    "\" cannot add ", most, " elements to axis ", axis, " of size ", n);
 }
 
 Tensor triangle(const char* op, const Tensor& x, int64_t k, bool upper) {
@@ -167,10 +169,13 @@ Tensor pad(const Tensor& x, const std::vector<int64_t>& pads, PadMode mode, doub
     for (int i = 0; i < rank; ++i) shape[i] += before[i] + after[i];
     return emit(Op::Pad, {out}, PadAttrs{before, value}, {shape, x.dtype()});
   }
-  for (int axis = 0; axis < rank; ++axis)
-    if (before[axis] > 0 || after[axis] > 0)
-      out = take(out, padded_index(out.shape()[axis], before[axis], after[axis], mode, axis), axis);
-  return out;
+  Shape shape = out.shape();
+  for (int i = 0; i < rank; ++i) {
+    if (before[i] == 0 && after[i] == 0) continue;
+    check_pads(shape[i], before[i], after[i], mode, i);
+    shape[i] += before[i] + after[i];
+  }
+  return emit(Op::PadEdges, {out}, PadEdgesAttrs{before, after, mode}, {shape, x.dtype()});
 }
 
 Tensor flip(const Tensor& x, const Dims& axes) {
@@ -326,6 +331,46 @@ LANNER_VJP(Pad) {
   Dims stops = v.in[0].shape();
   for (int i = 0; i < stops.size(); ++i) stops[i] += a.before[i];
   return {ops::slice(v.g[0], a.before, stops, Dims::filled(stops.size(), 1))};
+}
+
+// The middle, then axis by axis the margins, each a copy of one slice of what stands there by then.
+LANNER_RUN(PadEdges) {
+  const auto& a = r.attrs.get<PadEdgesAttrs>();
+  const Tensor &x = r.in[0], &out = r.out[0];
+  if (out.size() == 0) return;
+  ops::copy_(inner_view(out, a.before, x.shape()), x);
+  Dims before = a.before;
+  Shape shape = x.shape();
+  for (int axis = 0; axis < shape.size(); ++axis) {
+    const int64_t n = shape[axis], first = a.before[axis];
+    shape[axis] = 1;
+    const auto slice = [&](int64_t i) {
+      before[axis] = first + i;
+      return inner_view(out, before, shape);
+    };
+    const auto fill = [&](int64_t i) { ops::copy_(slice(i), slice(padded_from(i, n, a.mode))); };
+    for (int64_t i = -first; i < 0; ++i) fill(i);
+    for (int64_t i = n; i < n + a.after[axis]; ++i) fill(i);
+    before[axis] = 0;
+    shape[axis] = out.shape()[axis];
+  }
+}
+
+// Axis by axis the other way round: the middle, plus the margins at the places that they came from.
+LANNER_VJP(PadEdges) {
+  const auto& a = v.attrs.get<PadEdgesAttrs>();
+  Tensor g = v.g[0];
+  for (int axis = g.ndim() - 1; axis >= 0; --axis) {
+    const int64_t n = v.in[0].shape()[axis], before = a.before[axis], after = a.after[axis];
+    if (before == 0 && after == 0) continue;
+    const Tensors parts = ops::split(g, {before, n, after}, axis);
+    std::vector<int64_t> from;
+    for (int64_t i = -before; i < 0; ++i) from.push_back(padded_from(i, n, a.mode));
+    for (int64_t i = n; i < n + after; ++i) from.push_back(padded_from(i, n, a.mode));
+    const Tensor margins = ops::concat({parts[0], parts[2]}, axis);
+    g = parts[1] + ops::take_grad(margins, Tensor::from_vector(from, {before + after}), axis, n);
+  }
+  return {g};
 }
 
 LANNER_RUN(Triangle) {

@@ -247,7 +247,9 @@ void sort(DType dtype, const SortLine& l, void* workspace) {
 
 // ---- top k ----
 
-// Candidates that are collected beyond k before they are sorted and cut.
+// Up to this k each better element is put into its place at once.
+constexpr int64_t kInsert = 16;
+// Beyond it, candidates that are collected beyond 2 k before they are sorted and cut.
 constexpr int64_t kSlack = 32;
 // Keys that are compared with the k-th best before any branch.
 constexpr int64_t kBlock = 64;
@@ -258,6 +260,30 @@ bool topk_sorts(int64_t n, int64_t k) { return topk_capacity(k) >= n; }
 
 size_t topk_workspace(int64_t n, int64_t k, int64_t itemsize) {
   return sort_workspace(topk_sorts(n, k) ? n : topk_capacity(k) + kBlock, n < int64_t{1} << 32 ? itemsize : 8, true);
+}
+
+// The best k of n > k elements, in order, into a.
+template <class E, class C>
+void insert_best(const Line<C>& line, int64_t k, E* a) {
+  using U = typename C::Key;
+  for (int64_t i = 0; i < k; ++i) a[i] = E(line.key(i), static_cast<uint64_t>(i));
+  insertion_sort(a, k);
+  U worst = static_cast<U>(a[k - 1].key());
+  const int64_t n = line.line.n;
+  for (int64_t i = k; i < n; i += kBlock) {
+    const int64_t m = n - i < kBlock ? n - i : kBlock;
+    U keys[kBlock], any = 0;
+    for (int64_t j = 0; j < m; ++j) keys[j] = line.key(i + j);
+    for (int64_t j = 0; j < m; ++j) any |= static_cast<U>(keys[j] < worst);
+    if (!any) continue;
+    for (int64_t j = 0; j < m; ++j) {
+      if (keys[j] >= worst) continue;
+      int64_t at = k - 1;
+      for (; at > 0 && keys[j] < static_cast<U>(a[at - 1].key()); --at) a[at] = a[at - 1];
+      a[at] = E(keys[j], static_cast<uint64_t>(i + j));
+      worst = static_cast<U>(a[k - 1].key());
+    }
+  }
 }
 
 template <class E, class C>
@@ -271,6 +297,10 @@ void topk_line(const Line<C>& line, int64_t k, E* a) {
   }
   const int64_t capacity = topk_capacity(k);
   E* b = a + capacity + kBlock;
+  if (k <= kInsert) {
+    insert_best(line, k, a);
+    return line.put(a, k);
+  }
   int64_t count = 0;
   U worst = 0;         // of the best k so far
   bool full = false;   // `worst` is known
