@@ -123,7 +123,6 @@ BAD_ARGUMENTS = [
     (lambda: nn.TripletMarginLoss(margin=0.0), ValueError, "margin must be positive"),
     (lambda: nn.EmbeddingBag(3, 3, mode="min"), ValueError, "mode must be one of"),
     (lambda: nn.EmbeddingBag(3, 3, scale_grad_by_freq=True), ln.Error, "not available"),
-    (lambda: nn.AdaptiveMaxPool2d(2, return_indices=True), ln.Error, "not available"),
 ]
 
 

@@ -134,6 +134,7 @@ LAYERS: list[tuple[str, tuple[Any, ...], dict[str, Any], list[Any]]] = [
     ("AdaptiveAvgPool2d", ((5, None),), {}, [IMAGE]),
     ("AdaptiveMaxPool1d", (4,), {}, [LINE]),
     ("AdaptiveMaxPool2d", ((4, 3),), {}, [IMAGE]),
+    ("AdaptiveMaxPool2d", (2,), {"return_indices": True}, [IMAGE]),
     ("Upsample", (), {"scale_factor": 2}, [IMAGE]),
     ("Upsample", (), {"size": (5, 10)}, [IMAGE]),
     ("Upsample", (), {"size": 15, "mode": "linear"}, [LINE]),

@@ -12,6 +12,7 @@ from lanner import _core
 from lanner._core import (
     Tensor,
     adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
     adaptive_max_pool1d,
     avg_pool1d,
     batch_norm,
@@ -236,22 +237,15 @@ def adaptive_size(input: Tensor, output_size: int | Sequence[int | None]) -> Siz
     return tuple(n if s is None else s for s, n in zip(sizes, input.shape[-len(sizes) :], strict=False))
 
 
-def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None]) -> Tensor:
-    """The means of windows that cover ``input`` [N, C, H, W]; None keeps an axis as it is.
-
-    >>> ln.nn.functional.adaptive_avg_pool2d(ln.ones((1, 1, 4, 6)), (1, None)).shape
-    (1, 1, 1, 6)
-    """
-    return _core.adaptive_avg_pool2d(input, adaptive_size(input, output_size))
-
-
-def adaptive_max_pool2d(input: Tensor, output_size: int | Sequence[int | None]) -> Tensor:
+def adaptive_max_pool2d(
+    input: Tensor, output_size: int | Sequence[int | None], return_indices: bool = False
+) -> Tensor | tuple[Tensor, Tensor]:
     """The largest elements of windows that cover ``input`` [N, C, H, W]; None keeps an axis as it is.
 
     >>> ln.nn.functional.adaptive_max_pool2d(ln.ones((1, 1, 4, 6)), 2).shape
     (1, 1, 2, 2)
     """
-    return _core.adaptive_max_pool2d(input, adaptive_size(input, output_size))
+    return _core.adaptive_max_pool2d(input, adaptive_size(input, output_size), return_indices)
 
 
 def interpolate(

@@ -18,6 +18,10 @@ def _plain(size: Any) -> Any:
     return size if size is None or isinstance(size, (int, float)) else tuple(size)
 
 
+def _single(size: Size) -> tuple[int, ...]:
+    return (size,) if isinstance(size, int) else tuple(size)
+
+
 class _MaxPool(Module):
     _function: ClassVar[Callable[..., Any]]
 
@@ -86,9 +90,10 @@ class AvgPool1d(Module):
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
-        self.kernel_size = _plain(kernel_size)
-        self.stride = self.kernel_size if stride is None else _plain(stride)
-        self.padding = _plain(padding)
+        # Tuples, as PyTorch keeps them in this layer alone.
+        self.kernel_size = _single(kernel_size)
+        self.stride = self.kernel_size if stride is None else _single(stride)
+        self.padding = _single(padding)
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
 
@@ -181,9 +186,11 @@ class AdaptiveAvgPool2d(_AdaptivePool):
 class _AdaptiveMaxPool(_AdaptivePool):
     def __init__(self, output_size: int | Sequence[int | None], return_indices: bool = False) -> None:
         super().__init__(output_size)
-        if return_indices:
-            raise _core.Error(f"{type(self).__name__}: return_indices is not available; MaxPool has it")
         self.return_indices = return_indices
+
+    def forward(self, x: Tensor) -> Any:
+        """Cut each axis into windows; return their largest elements (and where they stand, if ``return_indices``)."""
+        return self._function(x, F.adaptive_size(x, self.output_size), self.return_indices)
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
