@@ -3,6 +3,7 @@
 #include "cpu/dispatch.h"
 #include "cpu/strided.h"
 #include "lanner/ops/elementwise.h"
+#include "lanner/parallel.h"
 
 namespace lanner {
 namespace {
@@ -53,10 +54,31 @@ Shape common_shape(std::span<const Tensor> in, const char* name) {
   return shape;
 }
 
+// The common case without the driver: everything contiguous, of one dtype and shape, or one value for all.
+bool run_neighbours(const ElementwiseKernel& k, std::span<const Tensor> in, const Tensor& out, DType t, const double* params) {
+  if (out.dtype() != (k.gives_bool ? DType::Bool : t)) return false;
+  for (const Tensor& x : in)
+    if (x.dtype() != t || !(x.size() == 1 || (x.is_contiguous() && x.shape() == out.shape()))) return false;
+  parallel_for(out.size(), k.grain, [&](int64_t begin, int64_t end) {
+    cpu::Block b;
+    b.rows = 1;
+    b.columns = end - begin;
+    b.out = static_cast<char*>(out.raw()) + begin * static_cast<int64_t>(itemsize(out.dtype()));
+    b.params = params;
+    for (size_t i = 0; i < in.size(); ++i) {
+      b.in_step[i] = in[i].size() != 1;
+      b.in[i] = static_cast<char*>(in[i].raw()) + begin * b.in_step[i] * static_cast<int64_t>(itemsize(t));
+    }
+    k.fn[static_cast<int>(t)](b);
+  });
+  return true;
+}
+
 // `t`: the dtype of the inputs, but for the condition of `where`.
 void run_kernel(Op op, std::span<const Tensor> in, const Tensor& out, DType t, const double* params) {
   const ElementwiseKernel& k = kernel_of(op);
   const DType compute = k.fn[static_cast<int>(t)] ? t : DType::Float32;
+  if (out.is_contiguous() && run_neighbours(k, in, out, compute, params)) return;
   cpu::Operand operands[cpu::kMaxInputs];
   for (size_t i = 0; i < in.size(); ++i) {
     const DType as = op == Op::Where && i == 0 ? DType::Bool : compute;

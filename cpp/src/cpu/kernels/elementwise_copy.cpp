@@ -177,8 +177,54 @@ void cast<float, Half>(const void* from, void* to, int64_t n) {
 
 // ---- copies ---------------------------------------------------------------------------------------------------------
 
-// A transpose walks squares that fit the first-level cache on both sides: 32 lines of 64 bytes each way.
-constexpr int64_t kSquare = 32;
+// A square of L x L elements of 4 or 8 bytes, read and written in whole vectors, so that each cache line is touched once:
+// with strides of a large power of two, lines that are needed again would have thrown each other out.
+template <class Vector, class T>
+LANNER_INLINE void transpose_square(const T* from, int64_t from_step, T* to, int64_t to_row) {
+  constexpr int L = sizeof(Vector) / sizeof(T);
+  Vector row[L], next[L], low_half, high_half;
+  for (int i = 0; i < L; ++i) {
+    low_half[i] = static_cast<T>((i & 1) * L + i / 2);
+    high_half[i] = static_cast<T>((i & 1) * L + i / 2 + L / 2);
+    __builtin_memcpy(&row[i], from + i * from_step, sizeof(Vector));
+  }
+  // Rows i and i + L/2 interleaved: log2(L) times, and the square is transposed.
+#pragma GCC unroll 4
+  for (int round = 1; round < L; round *= 2) {
+#pragma GCC unroll 16
+    for (int i = 0; i < L / 2; ++i) {
+      next[2 * i] = __builtin_shuffle(row[i], row[i + L / 2], low_half);
+      next[2 * i + 1] = __builtin_shuffle(row[i], row[i + L / 2], high_half);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) row[i] = next[i];
+  }
+  for (int i = 0; i < L; ++i) __builtin_memcpy(to + i * to_row, &row[i], sizeof(Vector));
+}
+
+// to[r, c] = from[r, c] where the columns are neighbours in `to` and the rows in `from`.
+template <class T>
+void transpose(const T* from, int64_t from_step, T* to, int64_t to_row, int64_t rows, int64_t columns) {
+  int64_t whole = 0;
+  if constexpr (sizeof(T) >= 4) {
+    // AVX2 shuffles within 16 bytes; crossing them takes three times as long as it saves.
+    typedef T Vector __attribute__((vector_size(LANNER_VECTOR_BYTES == 32 ? 16 : LANNER_VECTOR_BYTES)));
+    constexpr int64_t L = sizeof(Vector) / sizeof(T);
+    whole = rows / L * L;
+    for (int64_t r = 0; r < whole; r += L) {
+      int64_t c = 0;
+      for (; c + L <= columns; c += L)
+        transpose_square<Vector>(from + r + c * from_step, from_step, to + r * to_row + c, to_row);
+      for (; c < columns; ++c)
+        for (int64_t i = r; i < r + L; ++i) to[i * to_row + c] = from[i + c * from_step];
+    }
+  }
+  for (int64_t r = whole; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c) to[r * to_row + c] = from[r + c * from_step];
+}
+
+// Squares that fit the first-level cache on both sides.
+constexpr int64_t kSquare = 64;
 
 template <class T>
 void copy(const CopyBlock& b) {
@@ -193,16 +239,14 @@ void copy(const CopyBlock& b) {
       T* out = to + r * b.to_row;
       for (int64_t i = 0; i < b.columns; ++i) out[i] = same;
     }
-  } else if (b.rows >= 4 && (b.from_row == 1 || b.to_row == 1)) {
-    for (int64_t r0 = 0; r0 < b.rows; r0 += kSquare) {
-      const int64_t r1 = r0 + kSquare < b.rows ? r0 + kSquare : b.rows;
-      for (int64_t c0 = 0; c0 < b.columns; c0 += kSquare) {
-        const int64_t c1 = c0 + kSquare < b.columns ? c0 + kSquare : b.columns;
-        for (int64_t r = r0; r < r1; ++r)
-          for (int64_t c = c0; c < c1; ++c)
-            to[r * b.to_row + c * b.to_step] = from[r * b.from_row + c * b.from_step];
-      }
-    }
+  } else if ((b.from_row == 1 && b.to_step == 1) || (b.from_step == 1 && b.to_row == 1)) {
+    const bool by_rows = b.from_row == 1;  // else the roles of rows and columns are exchanged
+    const int64_t rows = by_rows ? b.rows : b.columns, columns = by_rows ? b.columns : b.rows;
+    const int64_t from_step = by_rows ? b.from_step : b.from_row, to_row = by_rows ? b.to_row : b.to_step;
+    for (int64_t r = 0; r < rows; r += kSquare)
+      for (int64_t c = 0; c < columns; c += kSquare)
+        transpose(from + r + c * from_step, from_step, to + r * to_row + c, to_row, kSquare < rows - r ? kSquare : rows - r,
+                  kSquare < columns - c ? kSquare : columns - c);
   } else {
     for (int64_t r = 0; r < b.rows; ++r)
       for (int64_t c = 0; c < b.columns; ++c)
