@@ -17,7 +17,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) { return ops::matmul(a, b); }
 
 // x op= y: what x had on the tape must not change, and y's gradient would be lost.
 template <Tensor (*kOp)(const Tensor&, const Tensor&)>
-Tensor in_place(const char* name, const Tensor& x, const Tensor& y) {
+void in_place(const char* name, const Tensor& x, const Tensor& y) {
   check(!(grad_enabled() && y.requires_grad()), name,
         ": the value requires grad, and writing it into a tensor would lose its gradient; use x = x ",
         std::string(name).substr(0, std::string(name).size() - 1), " y");
@@ -28,7 +28,6 @@ Tensor in_place(const char* name, const Tensor& x, const Tensor& y) {
   x.will_write(name);
   NoGrad off;
   ops::copy_(x.detach(), value);
-  return x;
 }
 
 template <Tensor (*kOp)(const Tensor&, const Tensor&)>
@@ -38,8 +37,13 @@ void bind_operator(py::class_<Tensor>& cls, const char* name, const char* reflec
   if (reflected)
     cls.def(reflected, [](const Tensor& a, const Operand& b) { return kOp(b, a); }, "other"_a, py::is_operator(), NoGil());
   if (in_place_name)
-    cls.def(in_place_name, [symbol](const Tensor& a, const Operand& b) { return in_place<kOp>(symbol, a, b); }, "other"_a,
-            py::is_operator());
+    cls.def(
+        in_place_name,
+        [symbol](const py::object& self, const Operand& b) {  // the object itself: a Parameter stays one
+          in_place<kOp>(symbol, self.cast<Tensor>(), b);
+          return self;
+        },
+        "other"_a, py::is_operator());
 }
 
 void bind_operators(py::class_<Tensor>& cls) {
