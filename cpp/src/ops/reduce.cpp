@@ -329,7 +329,7 @@ Tensor ops::var(const Tensor& x, const Axes& axes, double correction, bool keepd
 
 Tensor ops::std(const Tensor& x, const Axes& axes, double correction, bool keepdims) {
   check_floating("std", "x", x);
-  return in_float32(x, [&](const Tensor& y) { return sqrt_or_zero(var(y, axes, correction, keepdims)); });
+  return in_float32(x, [&](const Tensor& y) { return sqrt_or_zero(var(y, axes.of(y, "std"), correction, keepdims)); });
 }
 
 // ---- max, min, any, all -------------------------------------------------------------------------------------------------
@@ -390,26 +390,23 @@ static Tensor emit_arg(Op op, const Tensor& x, std::optional<int64_t> axis, bool
   return emit(op, {ops::contiguous(x)}, ScanAttrs{i, false}, {out, DType::Int64});
 }
 
-// f(first, outer) for slices of the outermost of [outer, n, inner].
+// f(range) on slices of the units of x along `axis`.
 template <class F>
-static void over_outer(const Tensor& x, int axis, F f) {
+static void over_units(const Tensor& x, int axis, F f) {
   int64_t outer = 1, inner = 1;
   const int64_t n = x.size(axis);
   for (int i = 0; i < axis; ++i) outer *= x.size(i);
   for (int i = axis + 1; i < x.ndim(); ++i) inner *= x.size(i);
-  if (inner == 0) return;
-  parallel_for(outer, std::max<int64_t>(1, kGrain / 4 / std::max<int64_t>(1, n * inner)),
-               [&](int64_t begin, int64_t end) { f(begin, end - begin, n, inner); });
+  const int64_t per_unit = std::max<int64_t>(1, n * std::min(inner, cpu::kReduceTile));
+  parallel_for(cpu::scan_units(outer, inner), std::max<int64_t>(1, kGrain / 4 / per_unit),
+               [&](int64_t begin, int64_t end) { f(cpu::ScanRange{n, inner, begin, end}); });
 }
 
 static void run_arg(const Run& r, const cpu::ArgFn (&table)[kDTypeCount]) {
   const Tensor& x = r.in[0];
   const cpu::ArgFn arg = table[static_cast<int>(x.dtype())];
-  const char* from = static_cast<const char*>(x.raw());
   int64_t* to = r.out[0].data<int64_t>();
-  over_outer(x, r.attrs.get<ScanAttrs>().axis, [&](int64_t first, int64_t outer, int64_t n, int64_t inner) {
-    arg(from + first * n * inner * static_cast<int64_t>(itemsize(x.dtype())), to + first * inner, outer, n, inner);
-  });
+  over_units(x, r.attrs.get<ScanAttrs>().axis, [&](const cpu::ScanRange& range) { arg(x.raw(), to, range); });
 }
 
 Tensor ops::argmax(const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
@@ -434,13 +431,8 @@ static void run_cumulative(const Run& r, const cpu::CumulativeFn (&table)[kDType
   const Tensor& x = r.in[0];
   const auto& a = r.attrs.get<ScanAttrs>();
   const cpu::CumulativeFn scan = table[static_cast<int>(x.dtype())];
-  const char* from = static_cast<const char*>(x.raw());
-  char* to = static_cast<char*>(r.out[0].raw());
-  over_outer(x, a.axis, [&](int64_t first, int64_t outer, int64_t n, int64_t inner) {
-    const int64_t at = first * n * inner;
-    scan(from + at * static_cast<int64_t>(itemsize(x.dtype())),
-         to + at * static_cast<int64_t>(itemsize(r.out[0].dtype())), outer, n, inner, a.reverse);
-  });
+  void* to = r.out[0].raw();
+  over_units(x, a.axis, [&](const cpu::ScanRange& range) { scan(x.raw(), to, range, a.reverse); });
 }
 
 static Tensor cumulative(Op op, const Tensor& x, int64_t axis, std::optional<DType> dtype, bool include_initial) {

@@ -77,7 +77,7 @@ LANNER_INLINE T sum_line(int64_t n, F f) {
   return sum.value();
 }
 
-// The largest element; NaN if there is one.
+// The largest element that is a number; -infinity if there is none.
 template <class T>
 LANNER_INLINE T max_line(const T* x, int64_t n) {
   constexpr int64_t L = kLanes<T>;
@@ -85,21 +85,21 @@ LANNER_INLINE T max_line(const T* x, int64_t n) {
   V<T> a = lowest, b = lowest, c = lowest, d = lowest;
   int64_t i = 0;
   for (; i + 4 * L <= n; i += 4 * L) {
-    a = max_nan(load(x + i), a);
-    b = max_nan(load(x + i + L), b);
-    c = max_nan(load(x + i + 2 * L), c);
-    d = max_nan(load(x + i + 3 * L), d);
+    a = max(load(x + i), a);
+    b = max(load(x + i + L), b);
+    c = max(load(x + i + 2 * L), c);
+    d = max(load(x + i + 3 * L), d);
   }
-  for (; i + L <= n; i += L) a = max_nan(load(x + i), a);
+  for (; i + L <= n; i += L) a = max(load(x + i), a);
   if (i < n) {
     const Part<T> part{n - i};
-    b = max_nan(part.or_else(part.load(x + i), lowest[0]), b);
+    b = max(part.or_else(part.load(x + i), lowest[0]), b);
   }
-  a = max_nan(max_nan(a, b), max_nan(c, d));
+  a = max(max(a, b), max(c, d));
   T lane[kLanes<T>];
   store(lane, a);
   for (int half = kLanes<T> / 2; half > 0; half /= 2)
-    for (int j = 0; j < half; ++j) lane[j] = max_nan(lane[j], lane[j + half]);
+    for (int j = 0; j < half; ++j) lane[j] = lane[j] > lane[j + half] ? lane[j] : lane[j + half];
   return lane[0];
 }
 

@@ -217,9 +217,18 @@ typename O::Acc block(const typename O::In* x, int64_t n) {
   if constexpr (O::kVector) {
     constexpr int64_t L = kLanes<T>;
     const V<T> identity = splat<T>(O::kIdentity);
+    int64_t i = 0;
+    if (n < 8 * L) {
+      V<T> one = identity, other = identity;
+      for (; i + L <= n; i += L) one = O::combine(one, O::map_vector(load(x + i)));
+      if (i < n) {
+        const V<T> rest = O::map_vector(load_n(x + i, static_cast<size_t>(n - i)));
+        other = select(first_lanes<T>(n - i), rest, identity);
+      }
+      return across_lanes<O>(O::combine(one, other));
+    }
     V<T> a[8];
     for (auto& v : a) v = identity;
-    int64_t i = 0;
     for (; i + 8 * L <= n; i += 8 * L) {
 #pragma GCC unroll 8
       for (int u = 0; u < 8; ++u) a[u] = O::combine(a[u], O::map_vector(load(x + i + u * L)));
@@ -257,10 +266,23 @@ void add_line(Total<O>& total, const typename O::In* x, int64_t n, int64_t strid
   }
 }
 
+// Up to here one element after the other is faster than a vector and the way across its lanes: many lines are under way
+// at once. bench/reduce.cpp --benchmark_filter=rows
+constexpr int64_t kShortLine = 32;
+
 template <class O>
 void reduce_rows(const ReduceJob& job, const typename O::In* x, typename O::Acc* out, int64_t k0, int64_t k1,
                  int64_t r0, int64_t r1) {
   Cursor kept(job.kept, k0);
+  if (job.reduced.rank == 0 && job.line <= kShortLine && r1 > r0) {
+    for (int64_t k = k0; k < k1; ++k, kept.next()) {
+      const typename O::In* from = x + kept.offset;
+      typename O::Acc a = O::kIdentity;
+      for (int64_t i = 0; i < job.line; ++i) a = O::combine(a, O::map(from[i * job.line_stride]));
+      out[k] = a;
+    }
+    return;
+  }
   for (int64_t k = k0; k < k1; ++k, kept.next()) {
     const typename O::In* from = x + kept.offset;
     if (job.reduced.rank == 0 && job.line_stride == 1 && job.line <= kBlock<typename O::In> && r1 > r0) {
@@ -344,7 +366,11 @@ void reduce_columns(const ReduceJob& job, const typename O::In* x, typename O::A
     for (int64_t r = r0; r < r1;) {
       int64_t row[kGroup];
       int rows = 0;
-      for (; rows < kGroup && r < r1; ++rows, ++r, reduced.next()) row[rows] = reduced.offset;
+      if (job.reduced.rank == 1) {
+        for (; rows < kGroup && r < r1; ++rows, ++r) row[rows] = r * job.reduced.stride[0];
+      } else {
+        for (; rows < kGroup && r < r1; ++rows, ++r, reduced.next()) row[rows] = reduced.offset;
+      }
       group_of_rows<O>(from, row, rows, m, carried);
       if constexpr (O::kOrdered) {
         count_up(
@@ -388,10 +414,10 @@ void reduce(const ReduceJob& job, const void* x, void* out, int64_t k0, int64_t 
 
 // ---- argmax, argmin -----------------------------------------------------------------------------------------------------
 
-template <class O, class T>
-LANNER_INLINE bool beats(T x, T best) {
-  const T winner = O::combine(best, x);
-  return (winner != best && best == best);
+// Whether x comes before `best`: it is more extreme, or the first NaN. Of vectors, lane by lane.
+template <class O, class X>
+LANNER_INLINE auto beats(X x, X best) {
+  return (O::combine(best, x) != best) & (best == best);
 }
 
 // The extreme of each block, then a search of the block that holds it.
@@ -400,6 +426,14 @@ int64_t arg_line(const typename O::In* x, int64_t n) {
   using T = typename O::In;
   T best = x[0];
   int64_t where = 0;
+  if (n <= kShortLine) {
+    for (int64_t i = 1; i < n; ++i) {
+      const bool take = beats<O>(x[i], best);
+      best = take ? x[i] : best;
+      where = take ? i : where;
+    }
+    return where;
+  }
   for (int64_t i = 0; i < n; i += kBlock<T>) {
     const int64_t m = n - i < kBlock<T> ? n - i : kBlock<T>;
     const T extreme = block<O>(x + i, m);
@@ -412,31 +446,61 @@ int64_t arg_line(const typename O::In* x, int64_t n) {
   return where;
 }
 
+// m <= kReduceTile columns, of floats with an index of the same width, so that both fill one vector.
 template <class O>
-void arg(const void* from, int64_t* out, int64_t outer, int64_t n, int64_t inner) {
+void arg_columns(const typename O::In* x, int64_t* out, int64_t n, int64_t inner, int64_t m) {
+  using T = typename O::In;
+  if constexpr (O::kVector) {
+    using Index = typename Vec<T>::Int;
+    if (n < (int64_t{1} << 31)) {
+      alignas(64) T best[kReduceTile];
+      alignas(64) Index where[kReduceTile] = {};
+      __builtin_memcpy(best, x, static_cast<size_t>(m) * sizeof(T));
+      for (int64_t i = 1; i < n; ++i) {
+        const T* row = x + i * inner;
+        const M<T> here = M<T>{} + static_cast<Index>(i);
+        each_vector<T>(m, [&](auto v, int64_t j) {
+          const V<T> candidate = v.load(row + j), before = load(best + j);
+          const M<T> take = beats<O>(candidate, before);
+          M<T> at;
+          __builtin_memcpy(&at, where + j, sizeof at);
+          at = take ? here : at;
+          __builtin_memcpy(where + j, &at, sizeof at);
+          store(best + j, select(take, candidate, before));
+        });
+      }
+      for (int64_t j = 0; j < m; ++j) out[j] = where[j];
+      return;
+    }
+  }
+  T best[kReduceTile];
+  for (int64_t j = 0; j < m; ++j) {
+    best[j] = x[j];
+    out[j] = 0;
+  }
+  for (int64_t i = 1; i < n; ++i) {
+    const T* row = x + i * inner;
+    for (int64_t j = 0; j < m; ++j) {
+      const bool take = beats<O>(row[j], best[j]);
+      best[j] = take ? row[j] : best[j];
+      out[j] = take ? i : out[j];
+    }
+  }
+}
+
+template <class O>
+void arg(const void* from, int64_t* out, const ScanRange& r) {
   using T = typename O::In;
   const T* x = static_cast<const T*>(from);
-  if (inner == 1) {
-    for (int64_t o = 0; o < outer; ++o) out[o] = arg_line<O>(x + o * n, n);
-    return;
-  }
-  for (int64_t o = 0; o < outer; ++o, x += n * inner, out += inner) {
-    for (int64_t first = 0; first < inner; first += kReduceTile) {
-      const int64_t m = inner - first < kReduceTile ? inner - first : kReduceTile;
-      T best[kReduceTile];
-      for (int64_t j = 0; j < m; ++j) {
-        best[j] = x[first + j];
-        out[first + j] = 0;
-      }
-      for (int64_t i = 1; i < n; ++i) {
-        const T* row = x + i * inner + first;
-        for (int64_t j = 0; j < m; ++j) {
-          const bool take = beats<O>(row[j], best[j]);
-          best[j] = take ? row[j] : best[j];
-          out[first + j] = take ? i : out[first + j];
-        }
-      }
+  for (int64_t u = r.u0; u < r.u1; ++u) {
+    if (r.inner == 1) {
+      out[u] = arg_line<O>(x + u * r.n, r.n);
+      continue;
     }
+    const int64_t tiles = (r.inner + kReduceTile - 1) / kReduceTile;
+    const int64_t outer = u / tiles, first = u % tiles * kReduceTile;
+    const int64_t m = r.inner - first < kReduceTile ? r.inner - first : kReduceTile;
+    arg_columns<O>(x + outer * r.n * r.inner + first, out + outer * r.inner + first, r.n, r.inner, m);
   }
 }
 
@@ -452,31 +516,31 @@ struct Exact<float> {
 };
 
 template <class O>
-void cumulative(const void* from, void* to, int64_t outer, int64_t n, int64_t inner, bool reverse) {
+void cumulative(const void* from, void* to, const ScanRange& r, bool reverse) {
   using T = typename O::In;
   using Out = typename O::Acc;
   using Acc = typename Exact<Out>::Type;
-  const int64_t step = reverse ? -inner : inner, start = reverse ? (n - 1) * inner : 0;
-  const T* x = static_cast<const T*>(from) + start;
-  Out* y = static_cast<Out*>(to) + start;
-  for (int64_t o = 0; o < outer; ++o, x += n * inner, y += n * inner) {
-    if (inner == 1) {
+  const int64_t step = reverse ? -r.inner : r.inner, start = reverse ? (r.n - 1) * r.inner : 0;
+  const int64_t tiles = (r.inner + kReduceTile - 1) / kReduceTile;
+  for (int64_t u = r.u0; u < r.u1; ++u) {
+    const int64_t first = u % tiles * kReduceTile, base = u / tiles * r.n * r.inner + start + first;
+    const int64_t m = r.inner - first < kReduceTile ? r.inner - first : kReduceTile;
+    const T* x = static_cast<const T*>(from) + base;
+    Out* y = static_cast<Out*>(to) + base;
+    if (m == 1) {
       Acc a = O::kIdentity;
-      for (int64_t i = 0, at = 0; i < n; ++i, at += step) {
+      for (int64_t i = 0, at = 0; i < r.n; ++i, at += step) {
         a = O::combine(a, static_cast<Acc>(x[at]));
         y[at] = static_cast<Out>(a);
       }
       continue;
     }
-    for (int64_t first = 0; first < inner; first += kReduceTile) {
-      const int64_t m = inner - first < kReduceTile ? inner - first : kReduceTile;
-      Acc a[kReduceTile];
-      for (int64_t j = 0; j < m; ++j) a[j] = O::kIdentity;
-      for (int64_t i = 0, at = first; i < n; ++i, at += step) {
-        for (int64_t j = 0; j < m; ++j) {
-          a[j] = O::combine(a[j], static_cast<Acc>(x[at + j]));
-          y[at + j] = static_cast<Out>(a[j]);
-        }
+    Acc a[kReduceTile];
+    for (int64_t j = 0; j < m; ++j) a[j] = O::kIdentity;
+    for (int64_t i = 0, at = 0; i < r.n; ++i, at += step) {
+      for (int64_t j = 0; j < m; ++j) {
+        a[j] = O::combine(a[j], static_cast<Acc>(x[at + j]));
+        y[at + j] = static_cast<Out>(a[j]);
       }
     }
   }

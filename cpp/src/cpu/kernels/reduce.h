@@ -34,11 +34,19 @@ constexpr int64_t kReduceTile = 256;
 using ReduceFn = void (*)(const ReduceJob& job, const void* x, void* out, int64_t k0, int64_t k1, int64_t r0,
                           int64_t r1);
 
-// x is [outer, n, inner], row-major; out[outer, inner] is the first index of the extreme along n (of NaN if there is
-// one).
-using ArgFn = void (*)(const void* x, int64_t* out, int64_t outer, int64_t n, int64_t inner);
+// x is [outer, n, inner], row-major, and is walked along n. A unit is one of kReduceTile columns of one `outer` (all of
+// it where inner = 1); a call works on units [u0, u1).
+struct ScanRange {
+  int64_t n, inner;
+  int64_t u0, u1;
+};
+constexpr int64_t scan_units(int64_t outer, int64_t inner) {
+  return outer * ((inner + kReduceTile - 1) / kReduceTile);
+}
+// out[outer, inner] is the first index of the extreme along n (of NaN if there is one).
+using ArgFn = void (*)(const void* x, int64_t* out, const ScanRange& r);
 // out[:, i] combines x[:, 0..i], or with `reverse` x[:, i..n-1]; float32 accumulates in float64.
-using CumulativeFn = void (*)(const void* x, void* out, int64_t outer, int64_t n, int64_t inner, bool reverse);
+using CumulativeFn = void (*)(const void* x, void* out, const ScanRange& r, bool reverse);
 
 // Indexed by DType; null for float16 and bfloat16, and for what has no meaning.
 struct ReduceKernels {

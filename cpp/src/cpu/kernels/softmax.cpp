@@ -8,6 +8,8 @@ namespace {
 
 // ---- a row: three passes, of which only the first meets memory ---------------------------------------------------------
 
+// The maximum need not look for NaN: exp carries one into the sum and so into the whole row.
+
 // Writes exp(x - shift) and returns its sum.
 template <class T>
 LANNER_INLINE T exp_line(const T* x, T* y, int64_t n, T shift) {
@@ -23,8 +25,7 @@ LANNER_INLINE T exp_line(const T* x, T* y, int64_t n, T shift) {
 template <class T>
 LANNER_INLINE T logsumexp_line(const T* x, int64_t n) {
   const T extreme = max_line(x, n);
-  const bool infinite = extreme - extreme != 0 && extreme == extreme;
-  const T shift = infinite ? static_cast<T>(0) : extreme;
+  const T shift = extreme - extreme == 0 ? extreme : static_cast<T>(0);
   const V<T> s = splat(shift);
   const T sum = sum_line<T>(n, [&](auto v, int64_t i) { return exp(v.load(x + i) - s); });
   return shift + static_cast<T>(__builtin_log(static_cast<double>(sum)));
@@ -95,7 +96,7 @@ void forward_columns(const T* x, T* y, const SoftmaxRange& r, bool is_log) {
     const T* p = x + at;
     T* q = y + at;
     V<T> top = v.load(p);
-    for (int64_t i = 1; i < r.n; ++i) top = max_nan(v.load(p + i * r.inner), top);
+    for (int64_t i = 1; i < r.n; ++i) top = max(v.load(p + i * r.inner), top);
     if (is_log) {
       const V<T> rest = log(sum_rows<T>(r.n, [&](int64_t i) { return exp(v.load(p + i * r.inner) - top); }));
       for (int64_t i = 0; i < r.n; ++i) v.store(q + i * r.inner, (v.load(p + i * r.inner) - top) - rest);
