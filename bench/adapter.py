@@ -149,7 +149,8 @@ def kernel(w):
     if w["op"] == "conv2d_backward":
         x, weight, g = arrays
         return lambda: tuple(
-            t.numpy() for t in (ln.conv_input_grad(g, weight, x.shape, pad), ln.conv_weight_grad(g, x, weight.shape, pad))
+            t.numpy()
+            for t in (ln.conv_input_grad(g, weight, x.shape, pad), ln.conv_weight_grad(g, x, weight.shape, pad))
         )
     f = functions[w["op"]]
 

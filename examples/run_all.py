@@ -17,7 +17,9 @@ def main():
     parser.add_argument("--cpp", type=Path, help="the build folder of examples/cpp")
     parser.add_argument("--keep", type=Path, help="write the figures to this folder")
     args = parser.parse_args()
-    commands = [[sys.executable, str(p), *(["--short"] if args.short else [])] for p in sorted(HERE.glob("python/*.py"))]
+    commands = [
+        [sys.executable, str(p), *(["--short"] if args.short else [])] for p in sorted(HERE.glob("python/*.py"))
+    ]
     if args.cpp:
         commands += [[str(args.cpp.resolve() / p.stem)] for p in sorted(HERE.glob("cpp/*.cpp"))]
     with tempfile.TemporaryDirectory() as scratch:

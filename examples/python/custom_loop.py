@@ -18,7 +18,9 @@ class Classifier(nn.Module):
     def __init__(self, features, hidden, classes):
         super().__init__()
         self.enter = nn.Linear(features, hidden)
-        self.block = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, hidden))
+        self.block = nn.Sequential(
+            nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, hidden)
+        )
         self.leave = nn.Linear(hidden, classes)
 
     def forward(self, x):

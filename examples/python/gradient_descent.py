@@ -72,7 +72,11 @@ def main():
     best = float(np.mean((with_bias @ solution - y) ** 2))
     print(f"\nDiabetes, {len(x)} patients: closed form, mean squared error {best:.5f}")
     curves = {}
-    for name, batch_size, rate in (("full batch", len(x), 0.1), ("mini-batch of 32", 32, 0.02), ("one sample", 1, 0.001)):
+    for name, batch_size, rate in (
+        ("full batch", len(x), 0.1),
+        ("mini-batch of 32", 32, 0.02),
+        ("one sample", 1, 0.001),
+    ):
         curves[name], seconds = descend(x, y, batch_size, rate, epochs)
         gap = curves[name][-1] - best
         print(f"  {name:>16}: {curves[name][-1]:.5f} after {epochs} epochs, {gap:.1e} above, {seconds:.2f} s")
@@ -81,7 +85,9 @@ def main():
     if math.isfinite(errors[-1]) and errors[-1] < 1e3:
         print("\nA rate of 1.0 still converges here.")
     else:
-        print(f"\nA rate of 1.0 diverges: after {len(errors)} epochs the error is {errors[-1]:.3g}. The largest curvature of this")
+        print(
+            f"\nA rate of 1.0 diverges: after {len(errors)} epochs the error is {errors[-1]:.3g}. The largest curvature of this"
+        )
         print("loss is above 2 / rate, so each step lands farther up the other side than it came from.")
     curves["rate 1.0, full batch"] = errors
 

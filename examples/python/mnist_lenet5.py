@@ -100,7 +100,9 @@ def draw(path, name, history, net, x, y, predicted):
         axis.set_title(f"{y[i]}, not {predicted[i]}", fontsize=9)
         axis.set_axis_off()
     accuracy = (predicted == y).mean()
-    figure.suptitle(f"LeNet-5 on {name}: {accuracy:.2%} of {len(y)} test digits, {(predicted != y).sum()} wrong (12 below)")
+    figure.suptitle(
+        f"LeNet-5 on {name}: {accuracy:.2%} of {len(y)} test digits, {(predicted != y).sum()} wrong (12 below)"
+    )
     figure.savefig(path, dpi=110)
 
 
@@ -117,7 +119,9 @@ def main():
         args.epochs, x, y, x_test, y_test = 1, x[:4000], y[:4000], x_test[:1000], y_test[:1000]
 
     net = lenet5()
-    model = ln.Model(net, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam(net.parameters(), 1e-3), metrics=["accuracy"])
+    model = ln.Model(
+        net, loss=nn.CrossEntropyLoss(), optimizer=optim.Adam(net.parameters(), 1e-3), metrics=["accuracy"]
+    )
     began = time.perf_counter()
     history = model.fit(x, y, batch_size=64, epochs=args.epochs, validation_data=(x_test, y_test), seed=args.seed)
     seconds = time.perf_counter() - began

@@ -1,6 +1,6 @@
 """A multilayer perceptron on MNIST: 784-256-128-10, dropout, a cosine schedule, early stopping.
 
-    python mnist_mlp.py [--short]
+python mnist_mlp.py [--short]
 """
 
 import argparse

@@ -21,7 +21,9 @@ def network(seed):
 def train(x, y, validation, epochs, callbacks=()):
     net = network(0)
     model = ln.Model(net, loss="cross_entropy", optimizer=optim.Adam(net.parameters(), 1e-3), metrics=["accuracy"])
-    history = model.fit(x, y, batch_size=64, epochs=epochs, validation_data=validation, callbacks=callbacks, seed=0, verbose=0)
+    history = model.fit(
+        x, y, batch_size=64, epochs=epochs, validation_data=validation, callbacks=callbacks, seed=0, verbose=0
+    )
     return model, history.history
 
 
@@ -63,7 +65,9 @@ def main():
         axis.plot(steps, run["val_accuracy"], label="new images")
         axis.set(title=title, xlabel="epoch", ylabel="accuracy")
         axis.grid(alpha=0.3)
-    axes[1].axvline(1 + int(np.argmin(stopped["val_loss"])), color="gray", linestyle=":", label="early stopping keeps this")
+    axes[1].axvline(
+        1 + int(np.argmin(stopped["val_loss"])), color="gray", linestyle=":", label="early stopping keeps this"
+    )
     for axis in axes:
         axis.legend(frameon=False)
     figure.savefig("overfitting.png", dpi=110)

@@ -45,6 +45,20 @@ def error_classes():
     return "".join(lines)
 
 
+# pybind11 says of containers only what they are.
+REPAIRS = [
+    (r"(def __(?:eq|ne)__\(.*\) -> Tensor:)", r"\1  # type: ignore[override]"),
+    (r"collections\.abc\.Iterator:", "collections.abc.Iterator[Tensor]:"),
+    (r"-> \.\.\.:$", "-> typing.Any:"),
+    (r"-> tuple\[\.\.\., .*:$", "-> tuple[typing.Any, ...]:"),
+    (r"\btuple(?=[:,)])", "tuple[typing.Any, ...]"),
+    (r"\bdict(?=[:,)])", "dict[str, typing.Any]"),
+    (r"collections\.abc\.Callable(?=[:,)])", "collections.abc.Callable[..., typing.Any]"),
+    (r"\*args(?=[,)])", "*args: typing.Any"),
+    (r"\*\*kwargs(?=[,)])", "**kwargs: typing.Any"),
+]
+
+
 def generate():
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pybind11_stubgen", "lanner._core", "-o", folder, "--ignore-all-errors"]
@@ -56,6 +70,8 @@ def generate():
     text = text.replace("builtins.builtins.", "builtins.")
     text = re.sub(r"^builtins\.bool: DType", "bool: DType", text, flags=re.M)
     text = re.sub(r"^(\w+): DType .*$", r"\1: DType", text, flags=re.M)
+    for pattern, replacement in REPAIRS:
+        text = re.sub(pattern, replacement, text, flags=re.M)
     return HEADER + error_classes() + text
 
 

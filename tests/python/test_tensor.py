@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import os
 import pickle
 import subprocess
 import sys
@@ -215,7 +216,15 @@ def test_the_same_bits_on_any_number_of_threads(threads):
 def test_forced_instruction_set():
     code = "import lanner; print(lanner._core.isa())"
     for isa in ln.cpu.available_isas():
-        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"LANNER_ISA": isa})
+        out = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"LANNER_ISA": isa},
+        )
         assert out.stdout.strip() == isa
-    bad = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"LANNER_ISA": "avx9"})
+    bad = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"LANNER_ISA": "avx9"}
+    )
     assert bad.returncode == 1 and "avx9" in bad.stderr
