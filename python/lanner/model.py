@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lanner import _core
-from lanner import metrics as metrics_module
+from lanner import _core, metrics as metrics_module
 from lanner._core import Tensor
 from lanner.callbacks import Callback, CallbackList, Logs
 from lanner.feed import Feed, Inputs, as_inputs, is_loader

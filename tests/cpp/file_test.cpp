@@ -52,7 +52,8 @@ class FileTest : public testing::Test {
     return "";
   }
   void write(const std::string& bytes) {
-    std::ofstream(path_, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    std::ofstream(path_, std::ios::binary | std::ios::trunc)
+        .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   }
   std::string read() {
     std::ifstream in(path_, std::ios::binary);
@@ -181,7 +182,8 @@ TEST_F(FileTest, HostileHeaders) {
   expect("{\"x\":" + tensor("F32", "[2.0]", "[0,8]") + "}", 8, "fraction");
   expect("{\"x\":" + tensor("F32", "[1,1,1,1,1,1,1,1,2]", "[0,8]") + "}", 8, "9 axes");
   expect("{\"x\":" + tensor("F4", "[2]", "[0,8]") + "}", 8, "does not know");
-  expect("{\"x\":" + tensor("BOOL", "[2]", "[0,2]") + ",\"y\":" + tensor("U8", "[1]", "[2,3]") + "}", 2, "bytes of data");
+  expect("{\"x\":" + tensor("BOOL", "[2]", "[0,2]") + ",\"y\":" + tensor("U8", "[1]", "[2,3]") + "}", 2,
+         "bytes of data");
   expect("{\"x\":{\"dtype\":\"F32\",\"shape\":[2]}}", 8, "lacks");
   expect("{\"x\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "twice");
   expect("{\"x\":{\"dtype\":\"F32\",\"size\":[2],\"data_offsets\":[0,8]}}", 8, "unknown key");

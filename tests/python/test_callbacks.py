@@ -7,8 +7,7 @@ import csv
 import lanner as ln
 import numpy as np
 import pytest
-from lanner import callbacks as cb
-from lanner import nn, optim
+from lanner import callbacks as cb, nn, optim
 
 X = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
 Y = (X @ np.array([[1.0], [2.0], [3.0]])).astype(np.float32)

@@ -20,8 +20,13 @@ Y = (X.sum(1) > 0).astype(np.int64)
 def make(optimizer="adam", **options):
     ln.manual_seed(0)
     net = nn.Sequential(
-        nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Sequential(nn.Linear(16, 8), nn.GELU()),
-        nn.LayerNorm(8), nn.Linear(8, 2),
+        nn.Linear(4, 16),
+        nn.BatchNorm1d(16),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.Sequential(nn.Linear(16, 8), nn.GELU()),
+        nn.LayerNorm(8),
+        nn.Linear(8, 2),
     )
     return ln.Model(net, **{"loss": "cross_entropy", "optimizer": optimizer, "metrics": ["accuracy", "f1"], **options})
 

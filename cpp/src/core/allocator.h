@@ -1,4 +1,5 @@
-// Memory for tensors: 64-byte aligned, kept for reuse, so that a training step that repeats asks the system for nothing.
+// Memory for tensors: 64-byte aligned, kept for reuse, so that a training step that repeats asks the system for
+// nothing.
 #pragma once
 
 #include <cstddef>

@@ -77,7 +77,8 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path) {
       fail("cannot be written");
     }
   }
-  if (replaces) ::fchmod(file_.get(), before.st_mode & 07777);  // a file keeps its permissions; 0666 & umask if it may not
+  if (replaces)
+    ::fchmod(file_.get(), before.st_mode & 07777);  // a file keeps its permissions; 0666 & umask if it may not
 }
 
 AtomicFile::~AtomicFile() {

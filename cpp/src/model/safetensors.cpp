@@ -32,9 +32,10 @@ struct DTypeName {
   const char* name;
 };
 constexpr DTypeName kDTypeNames[] = {
-    {DType::Bool, "BOOL"},  {DType::UInt8, "U8"},   {DType::UInt16, "U16"},  {DType::UInt32, "U32"},  {DType::UInt64, "U64"},
-    {DType::Int8, "I8"},    {DType::Int16, "I16"},  {DType::Int32, "I32"},   {DType::Int64, "I64"},   {DType::Float16, "F16"},
-    {DType::BFloat16, "BF16"}, {DType::Float32, "F32"}, {DType::Float64, "F64"},
+    {DType::Bool, "BOOL"},   {DType::UInt8, "U8"},    {DType::UInt16, "U16"},    {DType::UInt32, "U32"},
+    {DType::UInt64, "U64"},  {DType::Int8, "I8"},     {DType::Int16, "I16"},     {DType::Int32, "I32"},
+    {DType::Int64, "I64"},   {DType::Float16, "F16"}, {DType::BFloat16, "BF16"}, {DType::Float32, "F32"},
+    {DType::Float64, "F64"},
 };
 
 const char* format_name(DType dtype) {
@@ -76,11 +77,13 @@ class HeaderReader : public nlohmann::json_sax<json> {
   bool number_unsigned(number_unsigned_t value) override {
     if (state_ == State::Shape) {
       entries.back().shape.push_back(value);
-      return entries.back().shape.size() <= 64 || fail("more than 64 axes in the shape of " + printable(entries.back().name));
+      return entries.back().shape.size() <= 64 ||
+             fail("more than 64 axes in the shape of " + printable(entries.back().name));
     }
     if (state_ == State::Offsets) {
       entries.back().offsets.push_back(value);
-      return entries.back().offsets.size() <= 2 || fail("more than two data_offsets of " + printable(entries.back().name));
+      return entries.back().offsets.size() <= 2 ||
+             fail("more than two data_offsets of " + printable(entries.back().name));
     }
     return stray("a number");
   }
@@ -116,7 +119,8 @@ class HeaderReader : public nlohmann::json_sax<json> {
 
   bool key(string_t& name) override {
     key_ = std::move(name);
-    if (state_ == State::Top) return names_.insert(key_).second || fail("the name " + printable(key_) + " stands twice in the header");
+    if (state_ == State::Top)
+      return names_.insert(key_).second || fail("the name " + printable(key_) + " stands twice in the header");
     if (state_ == State::Metadata)
       return !metadata.contains(key_) || fail("the key " + printable(key_) + " stands twice in the metadata");
     Entry& entry = entries.back();
@@ -204,8 +208,8 @@ Place check_entry(const std::string& path, const Entry& entry, uint64_t data_byt
     bytes *= static_cast<int64_t>(size);
     place.shape.push_back(static_cast<int64_t>(size));
   }
-  check<FormatError>(place.begin <= place.end && place.end <= data_bytes, where, " has data_offsets [", place.begin, ", ",
-                     place.end, "]; the file has ", data_bytes, " bytes of data");
+  check<FormatError>(place.begin <= place.end && place.end <= data_bytes, where, " has data_offsets [", place.begin,
+                     ", ", place.end, "]; the file has ", data_bytes, " bytes of data");
   check<FormatError>(place.end - place.begin == static_cast<uint64_t>(bytes), where, " of dtype ", entry.dtype_name,
                      " and shape ", place.shape, " takes ", bytes, " bytes, its data_offsets span ",
                      place.end - place.begin);
@@ -293,7 +297,8 @@ TensorFile load_tensors(const std::string& file_path) {
   check<FormatError>(file.size() >= kLengthBytes, path, ": ", file.size(), " bytes are too few for a safetensors file");
   uint64_t length = 0;
   file.read(&length, kLengthBytes, 0);
-  check<FormatError>(length <= kMaxHeaderBytes, path, ": not a safetensors file (its header would have ", length, " bytes)");
+  check<FormatError>(length <= kMaxHeaderBytes, path, ": not a safetensors file (its header would have ", length,
+                     " bytes)");
   check<FormatError>(length <= file.size() - kLengthBytes, path, ": the file is cut off (its header has ", length,
                      " bytes, the file ", file.size(), ")");
   std::string header(length, '\0');
