@@ -105,11 +105,11 @@ void cut_lines(const cpu::IndexLines& lines, F f) {
   }
 }
 
-// A line alone may be cut where it is only read.
+// Where x is only read, lines may be cut, so that index and output are walked in one piece.
 template <class F>
 void cut_reads(const cpu::IndexLines& lines, F f) {
-  if (lines.outer * lines.inner > 1) return cut_lines(lines, f);
-  parallel_for(lines.count, kMoveGrain, [&](int64_t begin, int64_t end) {
+  if (lines.outer > 1 || lines.count == 1) return cut_lines(lines, f);
+  parallel_for(lines.count, kMoveGrain / lines.inner, [&](int64_t begin, int64_t end) {
     cpu::IndexLines l = lines;
     l.count = end - begin;
     f(int64_t{0}, begin * l.index_axis, l);
