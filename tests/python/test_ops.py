@@ -43,7 +43,9 @@ def check_values(case, arrays, dtype, results):
         magnitude = max([*inputs, finite.max() if finite.size else 0.0, 1e-30])
         # An op that sums n terms may lose sqrt(n) rounding steps of the largest partial result, more only on bad luck.
         tolerance = eps * case.ulp * (magnitude if terms > 1 else 1.0) * (1 + np.sqrt(terms))
-        np.testing.assert_allclose(values, want, rtol=case.ulp * eps, atol=tolerance if terms > 1 else eps * case.ulp * magnitude)
+        np.testing.assert_allclose(
+            values, want, rtol=case.ulp * eps, atol=tolerance if terms > 1 else eps * case.ulp * magnitude
+        )
 
 
 @pytest.mark.parametrize("isa", ln.cpu.available_isas())
@@ -78,4 +80,5 @@ def test_gradients(case, row):
     for a in arrays:
         x = ln.tensor(a)
         inputs.append(x.requires_grad_() if a.dtype.kind == "f" else x)
-    ln.gradcheck(lambda *xs: case.fn(*xs, **case.kwargs), inputs, order=case.order, atol=1e-4)
+    many = sum(a.size for a in arrays) > 100
+    ln.gradcheck(lambda *xs: case.fn(*xs, **case.kwargs), inputs, order=case.order, atol=1e-4, fast_mode=many)
