@@ -20,7 +20,7 @@ from lanner import nn, optim
 
 
 def load_digits():
-    """(name, training images, labels, test images, labels): MNIST, or scikit-learn's small digits where it is not to be had."""
+    """(name, training images, labels, test images, labels): MNIST, or scikit-learn's small digits where there is none."""
     try:
         return "MNIST", *ln.datasets.mnist("train"), *ln.datasets.mnist("test")
     except ln.datasets.DatasetNotFound as error:
@@ -48,7 +48,11 @@ def lenet5():
 
 def predictions_of_a_new_process(path, x):
     """What the saved model predicts when another Python process loads it."""
-    code = "import sys, numpy as np, lanner as ln; np.save(sys.argv[3], ln.Model.load(sys.argv[1]).predict(np.load(sys.argv[2])))"
+    code = """
+import sys, numpy as np, lanner as ln
+model, inputs, outputs = sys.argv[1:]
+np.save(outputs, ln.Model.load(model).predict(np.load(inputs)))
+"""
     with tempfile.TemporaryDirectory() as folder:
         inputs, outputs = Path(folder, "x.npy"), Path(folder, "y.npy")
         np.save(inputs, x)

@@ -2,8 +2,8 @@
 
     python overfitting.py [--short]
 
-C. Zhang et al., "Understanding deep learning requires rethinking generalization", ICLR 2017. Fashion-MNIST images, first
-with random labels, then with their own labels of which a third are wrong.
+C. Zhang et al., "Understanding deep learning requires rethinking generalization", ICLR 2017. Fashion-MNIST images,
+first with random labels, then with their own labels of which a third are wrong.
 """
 
 import argparse
@@ -41,8 +41,8 @@ def main():
     rng = np.random.default_rng(0)
 
     _, memory = train(x, rng.integers(0, 10, count), (x_test, y_test), epochs)
-    print(f"Random labels: {memory['accuracy'][-1]:.1%} of the training labels known by heart, {memory['val_accuracy'][-1]:.1%} "
-          "on new images: chance.")  # fmt: skip
+    known, new = memory["accuracy"][-1], memory["val_accuracy"][-1]
+    print(f"Random labels: {known:.1%} of the training labels known by heart, {new:.1%} on new images: chance.")
 
     noisy = np.where(rng.random(count) < 1 / 3, rng.integers(0, 10, count), y)
     model, long = train(x, noisy, (x_test, y_test), epochs)

@@ -77,9 +77,8 @@ def main():
     model.fit(x, y[:, None], batch_size=4, epochs=300, seed=0, verbose=0)
     with ln.no_grad():
         outputs = ln.sigmoid(net(x))[:, 0]
-    print(
-        f"XOR, two layers: {[round(v, 3) for v in outputs.tolist()]}, accuracy {accuracy((outputs > 0.5).to(ln.float32), y):.0%}"
-    )
+    right = accuracy((outputs > 0.5).to(ln.float32), y)
+    print(f"XOR, two layers: {[round(v, 3) for v in outputs.tolist()]}, accuracy {right:.0%}")
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ def error_classes():
     lines = []
     for name, item in vars(core).items():
         if isinstance(item, type) and issubclass(item, Exception):
-            bases = ", ".join(b.__name__ if b.__module__ != "builtins" else f"builtins.{b.__name__}" for b in item.__bases__)
-            lines.append(f"class {name}({bases}):\n    ...\n")
+            bases = [b.__name__ if b.__module__ != "builtins" else f"builtins.{b.__name__}" for b in item.__bases__]
+            lines.append(f"class {name}({', '.join(bases)}):\n    ...\n")
     return "".join(lines)
 
 
