@@ -64,13 +64,17 @@ struct Problem {
   cpu::GemmArgs<T> g;
 
   Problem(int64_t m, int64_t n, int64_t k, Layout la = Layout::Rows, Layout lb = Layout::Rows)
-      : a(random_values<T>(2 * m * k + 1, 1)), b(random_values<T>(2 * k * n + 1, 2)), c(random_values<T>(m * n + 1, 3)),
-        bias(random_values<T>(std::max(m, n) + 1, 4)) {
+      : a(random_values<T>(extent(la, m, k), 1)), b(random_values<T>(extent(lb, k, n), 2)),
+        c(random_values<T>(m * n, 3)), bias(random_values<T>(std::max(m, n), 4)) {
     g.m = m, g.n = n, g.k = k;
     g.a = a.data(), g.b = b.data(), g.c = c.data();
     lay(la, m, k, &g.a_row, &g.a_col);
     lay(lb, k, n, &g.b_row, &g.b_col);
     g.c_row = n;
+  }
+  // Not an element more than is used, so that an address sanitizer sees a read past the end.
+  static size_t extent(Layout layout, int64_t rows, int64_t columns) {
+    return rows * columns == 0 ? 0 : layout == Layout::Strided ? 2 * rows * columns - 1 : rows * columns;
   }
   static void lay(Layout layout, int64_t rows, int64_t columns, int64_t* row, int64_t* column) {
     *row = layout == Layout::Rows ? columns : layout == Layout::Columns ? 1 : 2 * columns;

@@ -57,13 +57,11 @@ LANNER_INLINE V<T> relu_vector(V<T> x) {
 // Stores `buffer` [rows, kNR<T>], which already holds alpha * a b: the tiles that are cut off at C's edge, and those
 // whose columns are not next to each other.
 template <class T>
-[[gnu::noinline]] void finish(const T* buffer, const TileOut<T>& out) {
+[[gnu::noinline]] void finish(T* buffer, const TileOut<T>& out) {
   const Epilogue<T>& e = out.epilogue;
   for (int i = 0; i < out.rows; ++i) {
-    T row[kNR<T>];
-    const T* from = buffer + i * kNR<T>;
-    T* c = out.c + i * out.c_row;
-    for (int j = 0; j < out.columns; ++j) row[j] = from[j];
+    T* row = buffer + i * kNR<T>;
+    const T* c = out.c + i * out.c_row;
     if (out.beta != 0)
       for (int j = 0; j < out.columns; ++j) row[j] += out.beta * c[j * out.c_col];
     if (e.bias_per_column)
@@ -72,7 +70,13 @@ template <class T>
       for (int j = 0; j < out.columns; ++j) row[j] += e.bias_per_row[i];
     if (e.activation == Activation::Relu)
       for (int j = 0; j < out.columns; ++j) row[j] = row[j] < 0 ? T{0} : row[j];
-    for (int j = 0; j < out.columns; ++j) c[j * out.c_col] = row[j];
+  }
+  if (out.c_col == 1) {
+    for (int i = 0; i < out.rows; ++i)
+      for (int j = 0; j < out.columns; ++j) out.c[i * out.c_row + j] = buffer[i * kNR<T> + j];
+  } else {
+    for (int j = 0; j < out.columns; ++j)
+      for (int i = 0; i < out.rows; ++i) out.c[i * out.c_row + j * out.c_col] = buffer[i * kNR<T> + j];
   }
 }
 
