@@ -23,10 +23,11 @@ Matrix matrix_of(const Tensor& x) {
 
 // Can axes [0, last] be walked as one, with the stride of the last?
 bool is_one_axis(const Tensor& x, int last) {
-  for (int i = 0; i < last; ++i)
-    if (x.shape()[i] != 1 && x.strides()[i] != x.strides()[last] * element_count(Dims(std::vector<int64_t>(
-                                                   x.shape().begin() + i + 1, x.shape().begin() + last + 1))))
-      return false;
+  int64_t expected = x.strides()[last];
+  for (int i = last; i > 0; --i) {
+    expected *= x.shape()[i];
+    if (x.shape()[i - 1] != 1 && x.strides()[i - 1] != expected) return false;
+  }
   return true;
 }
 
