@@ -61,14 +61,16 @@ void bind_adaptive_max_pool(py::module_& m, const char* name, AdaptiveMaxPool f,
 
 void bind_pool(py::module_& m) {
   using namespace py::literals;
-  bind_max_pool(m, "max_pool1d", &ops::max_pool1d_with_indices, R"(The largest element of each window of the last axis of ``x`` [N, C, L].
+  bind_max_pool(m, "max_pool1d", &ops::max_pool1d_with_indices,
+                R"(The largest element of each window of the last axis of ``x`` [N, C, L].
 
 Options as those of ``max_pool2d``.
 
 >>> ln.max_pool1d(ln.tensor([[[1.0, 3.0, 2.0, 5.0]]]), 2).tolist()
 [[[3.0, 5.0]]]
 )");
-  bind_max_pool(m, "max_pool2d", &ops::max_pool2d_with_indices, R"(The largest element of each window of the last two axes of ``x`` [N, C, H, W].
+  bind_max_pool(m, "max_pool2d", &ops::max_pool2d_with_indices,
+                R"(The largest element of each window of the last two axes of ``x`` [N, C, H, W].
 
 ``stride`` is ``kernel_size`` unless given. Output height is
 ``(H + 2*padding - dilation*(kernel_size-1) - 1) / stride + 1``, rounded down, or up with ``ceil_mode``; padding never
@@ -87,7 +89,8 @@ Options as those of ``avg_pool2d``.
 >>> ln.avg_pool1d(ln.tensor([[[1.0, 3.0, 2.0, 6.0]]]), 2).tolist()
 [[[2.0, 4.0]]]
 )");
-  bind_avg_pool(m, "avg_pool2d", &ops::avg_pool2d, R"(The mean of each window of the last two axes of ``x`` [N, C, H, W].
+  bind_avg_pool(m, "avg_pool2d", &ops::avg_pool2d,
+                R"(The mean of each window of the last two axes of ``x`` [N, C, H, W].
 
 Sizes as those of ``max_pool2d``. Padding counts as zeros, or with ``count_include_pad=False`` not at all.
 
@@ -96,28 +99,37 @@ Sizes as those of ``max_pool2d``. Padding counts as zeros, or with ``count_inclu
 )");
   m.def(
       "adaptive_avg_pool1d",
-      [](const Tensor& x, const OutputSize& output_size) { return ops::adaptive_avg_pool1d(x, output_size_of(output_size)); },
-      "x"_a, "output_size"_a, NoGil(), R"(The mean of each of ``output_size`` windows over the last axis of ``x`` [N, C, L].
+      [](const Tensor& x, const OutputSize& output_size) {
+        return ops::adaptive_avg_pool1d(x, output_size_of(output_size));
+      },
+      "x"_a, "output_size"_a, NoGil(),
+      R"(The mean of each of ``output_size`` windows over the last axis of ``x`` [N, C, L].
 
 >>> ln.adaptive_avg_pool1d(ln.tensor([[[1.0, 2.0, 6.0]]]), 1).tolist()
 [[[3.0]]]
 )");
   m.def(
       "adaptive_avg_pool2d",
-      [](const Tensor& x, const OutputSize& output_size) { return ops::adaptive_avg_pool2d(x, output_size_of(output_size)); },
-      "x"_a, "output_size"_a, NoGil(), R"(The mean of windows such that the last two axes of ``x`` become ``output_size``.
+      [](const Tensor& x, const OutputSize& output_size) {
+        return ops::adaptive_avg_pool2d(x, output_size_of(output_size));
+      },
+      "x"_a, "output_size"_a, NoGil(),
+      R"(The mean of windows such that the last two axes of ``x`` become ``output_size``.
 
 Output i of n covers ``floor(i * H / n)`` to ``ceil((i + 1) * H / n)``. None in ``output_size`` keeps that axis.
 
 >>> ln.adaptive_avg_pool2d(ln.ones((2, 3, 7, 5)), (1, None)).shape
 (2, 3, 1, 5)
 )");
-  bind_adaptive_max_pool(m, "adaptive_max_pool1d", &ops::adaptive_max_pool1d_with_indices, R"(The largest element of each of ``output_size`` windows over the last axis of ``x`` [N, C, L].
+  bind_adaptive_max_pool(
+      m, "adaptive_max_pool1d", &ops::adaptive_max_pool1d_with_indices,
+      R"(The largest element of each of ``output_size`` windows over the last axis of ``x`` [N, C, L].
 
 >>> ln.adaptive_max_pool1d(ln.tensor([[[1.0, 2.0, 6.0]]]), 2).tolist()
 [[[2.0, 6.0]]]
 )");
-  bind_adaptive_max_pool(m, "adaptive_max_pool2d", &ops::adaptive_max_pool2d_with_indices, R"(The largest element of windows such that the last two axes of ``x`` become ``output_size``.
+  bind_adaptive_max_pool(m, "adaptive_max_pool2d", &ops::adaptive_max_pool2d_with_indices,
+                         R"(The largest element of windows such that the last two axes of ``x`` become ``output_size``.
 
 Windows as those of ``adaptive_avg_pool2d``; indices as those of ``max_pool2d``.
 
@@ -126,8 +138,9 @@ Windows as those of ``adaptive_avg_pool2d``; indices as those of ``max_pool2d``.
 )");
   m.def(
       "upsample",
-      [](const Tensor& x, const std::optional<Dims>& size, const std::optional<std::variant<double, std::vector<double>>>& scale_factor,
-         const std::string& mode, bool align_corners) {
+      [](const Tensor& x, const std::optional<Dims>& size,
+         const std::optional<std::variant<double, std::vector<double>>>& scale_factor, const std::string& mode,
+         bool align_corners) {
         std::vector<double> factors;
         if (scale_factor) {
           if (const double* one = std::get_if<double>(&*scale_factor))

@@ -165,7 +165,8 @@ void test_spec(const KernelTable& table, const Spec& spec, const std::string& wh
   EXPECT_EQ(forward, run(f, g, ConvPass::Forward, x, w, bias.data(), ys, Activation::None, 1)) << what;
   std::vector<double> relu = y;
   for (double& v : relu) v = std::max(v, 0.0);
-  expect_near(run(f, g, ConvPass::Forward, x, w, bias.data(), ys, Activation::Relu, 3), relu, g.c * taps, what + " relu");
+  expect_near(run(f, g, ConvPass::Forward, x, w, bias.data(), ys, Activation::Relu, 3), relu, g.c * taps,
+              what + " relu");
   const auto input = run(f, g, ConvPass::InputGrad, dy, w, input_bias.data(), xs, Activation::None, 1);
   expect_near(input, dx, g.m * taps, what + " input gradient");
   EXPECT_EQ(input, run(f, g, ConvPass::InputGrad, dy, w, input_bias.data(), xs, Activation::None, 5)) << what;

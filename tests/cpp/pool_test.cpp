@@ -41,8 +41,7 @@ struct Windows {
       count.push_back(static_cast<int32_t>(n));
       size.push_back(static_cast<int32_t>(kernel));
     }
-    axis = {in, static_cast<int64_t>(first.size()), step, first.data(), count.data(), size.data(),
-            kernel == 2 && stride == 2 && pad == 0 && step == 1};
+    axis = {in, static_cast<int64_t>(first.size()), step, first.data(), count.data(), size.data(), kernel, stride, pad};
   }
   std::vector<int32_t> first, count, size;
   PoolAxis axis;
@@ -56,15 +55,16 @@ void each_pair(const PoolAxis& h, const PoolAxis& w, int64_t planes, F f) {
       for (int64_t o = 0; o < w.out; ++o)
         for (int64_t a = 0; a < h.count[i]; ++a)
           for (int64_t b = 0; b < w.count[o]; ++b)
-            f((p * h.out + i) * w.out + o,
-              (p * h.in + h.first[i] + a * h.step) * w.in + w.first[o] + b * w.step, h.size[i] * w.size[o]);
+            f((p * h.out + i) * w.out + o, (p * h.in + h.first[i] + a * h.step) * w.in + w.first[o] + b * w.step,
+              h.size[i] * w.size[o]);
 }
 
 template <class T>
 void expect_near(const std::vector<T>& got, const std::vector<double>& want, double terms, const std::string& what) {
   ASSERT_EQ(got.size(), want.size());
   for (size_t i = 0; i < got.size(); ++i)
-    ASSERT_NEAR(static_cast<double>(got[i]), want[i], std::numeric_limits<T>::epsilon() * 4 * (terms + 1)) << what << " " << i;
+    ASSERT_NEAR(static_cast<double>(got[i]), want[i], std::numeric_limits<T>::epsilon() * 4 * (terms + 1))
+        << what << " " << i;
 }
 
 struct Spec {
@@ -76,6 +76,7 @@ const Spec kSpecs[] = {
     {2, 5, 65, {2, 2}, {2, 2}, {0, 0}, {1, 1}},  {2, 2, 3, {2, 2}, {2, 2}, {0, 0}, {1, 1}},
     {2, 9, 33, {3, 3}, {2, 2}, {1, 1}, {1, 1}},  {2, 7, 20, {3, 2}, {1, 3}, {1, 0}, {2, 3}},
     {3, 1, 31, {1, 5}, {1, 2}, {0, 2}, {1, 1}},  {1, 1, 1, {1, 1}, {1, 1}, {0, 0}, {1, 1}},
+    {2, 4, 40, {2, 3}, {2, 1}, {1, 1}, {1, 1}},  {2, 4, 70, {2, 3}, {2, 2}, {0, 1}, {1, 2}},
     {4, 7, 7, {7, 7}, {7, 7}, {0, 0}, {1, 1}},   {0, 4, 4, {2, 2}, {2, 2}, {0, 0}, {1, 1}},
 };
 
@@ -90,7 +91,7 @@ void test_spec(const KernelTable& table, const Spec& s, bool special_values) {
   std::vector<T> x = random_values<T>(in, 1);
   if (special_values)  // equals everywhere, and some NaN
     for (size_t i = 0; i < in; ++i) x[i] = i % 17 == 3 ? static_cast<T>(NAN) : static_cast<T>(i % 3 == 0);
-  std::vector<char> workspace(static_cast<size_t>(f.workspace_bytes(s.w, w.axis.out)));
+  std::vector<char> workspace(static_cast<size_t>(f.workspace_bytes(w.axis)));
 
   std::vector<T> y(out);
   std::vector<int64_t> index(out);
@@ -166,7 +167,7 @@ void test_resize(const KernelTable& table, int64_t in, int64_t out, bool nearest
           want[(p * out + i) * out + o] += share * x[(p * in + row) * in + column];
           back[(p * in + row) * in + column] += share * g[(p * out + i) * out + o];
         }
-  std::vector<char> workspace(static_cast<size_t>(f.workspace_bytes(in, out)));
+  std::vector<char> workspace(static_cast<size_t>(f.resize_workspace_bytes(in)));
   f.resize(x.data(), y.data(), axis, axis, 0, 2, workspace.data());
   expect_near(y, want, 4, table.isa);
   f.resize_grad(g.data(), dx.data(), axis, axis, 0, 2, workspace.data());

@@ -81,9 +81,7 @@ void run_weight(const cpu::ConvGeometry& g, const Tensor& x, const Tensor& dy, T
     f.weight_run(g, x.data<T>(), dy.data<T>(), partial.as<T>(), begin, end, workspace.data());
   });
   parallel_for(items, std::max<int64_t>(1, kSliceElements * items / std::max<int64_t>(1, f.weight_partial_elements(g))),
-               [&](int64_t begin, int64_t end) {
-                 f.weight_finish(g, partial.as<T>(), dw.data<T>(), begin, end);
-               });
+               [&](int64_t begin, int64_t end) { f.weight_finish(g, partial.as<T>(), dw.data<T>(), begin, end); });
 }
 
 // ---- the ops: y from x, dx from dy, dw from both. The gradient of each is the other two. ------------------------
@@ -92,7 +90,8 @@ Tensor conv(const Tensor& x, const Tensor& weight, const Tensor& bias, const Sha
   return emit(Op::Conv, {ops::contiguous(x), ops::contiguous(weight), bias.defined() ? ops::contiguous(bias) : bias},
               attrs, {y, x.dtype()});
 }
-Tensor conv_input_grad(const Tensor& g, const Tensor& weight, const Tensor& bias, const Shape& x, const ConvAttrs& attrs) {
+Tensor conv_input_grad(const Tensor& g, const Tensor& weight, const Tensor& bias, const Shape& x,
+                       const ConvAttrs& attrs) {
   return emit(Op::ConvInputGrad,
               {ops::contiguous(g), ops::contiguous(weight), bias.defined() ? ops::contiguous(bias) : bias}, attrs,
               {x, g.dtype()});
@@ -169,16 +168,15 @@ Tensor forward(const char* op, int dims, const Tensor& x, const Tensor& weight, 
       both = reach;
     }
     check<ShapeError>(size + both > reach, op, ": the kernel covers ", reach + 1, " elements, x padded has ",
-                      size + both, " (x ", x.shape(), ", weight ", weight.shape(), ", padding ", attrs.pad, ", dilation ",
-                      attrs.dilation, ")");
+                      size + both, " (x ", x.shape(), ", weight ", weight.shape(), ", padding ", attrs.pad,
+                      ", dilation ", attrs.dilation, ")");
     y.push_back((size + both - reach - 1) / attrs.stride[d] + 1);
   }
   check_plane(op, x.shape(), dims);
   check_plane(op, y, dims);
   if (is_half(x.dtype()))
-    return in_float32(x, weight, bias, [&](const Tensor& a, const Tensor& w, const Tensor& b) {
-      return conv(a, w, b, y, attrs);
-    });
+    return in_float32(x, weight, bias,
+                      [&](const Tensor& a, const Tensor& w, const Tensor& b) { return conv(a, w, b, y, attrs); });
   return conv(x, weight, bias, y, attrs);
 }
 
@@ -201,8 +199,8 @@ Tensor transposed(const char* op, int dims, const Tensor& x, const Tensor& weigh
   Shape y{x.size(0), weight.size(1) * groups};
   for (int d = 0; d < dims; ++d) {
     check<ShapeError>(extra[d] < std::max(attrs.stride[d], attrs.dilation[d]), op,
-                      ": output_padding must be smaller than stride or dilation, got ", extra, " (stride ", attrs.stride,
-                      ", dilation ", attrs.dilation, ")");
+                      ": output_padding must be smaller than stride or dilation, got ", extra, " (stride ",
+                      attrs.stride, ", dilation ", attrs.dilation, ")");
     const int64_t size = (x.size(2 + d) - 1) * attrs.stride[d] - 2 * attrs.pad[d] +
                          attrs.dilation[d] * (weight.size(2 + d) - 1) + extra[d] + 1;
     check<ShapeError>(size > 0, op, ": the output would have size ", size, " (x ", x.shape(), ", weight ",
@@ -259,15 +257,16 @@ LANNER_VJP(ConvWeightGrad) {  // of dw: what it is to x and dy
 
 namespace ops {
 
-#define LANNER_CONV(dims)                                                                                              \
-  Tensor conv##dims##d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Dims& stride,                  \
-                       const Padding& padding, const Dims& dilation, int64_t groups) {                                 \
-    return forward("conv" #dims "d", dims, x, weight, bias, stride, padding, dilation, groups);                        \
-  }                                                                                                                    \
-  Tensor conv_transpose##dims##d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Dims& stride,        \
-                                 const Dims& padding, const Dims& output_padding, int64_t groups, const Dims& dilation) { \
-    return transposed("conv_transpose" #dims "d", dims, x, weight, bias, stride, padding, output_padding, groups,      \
-                      dilation);                                                                                       \
+#define LANNER_CONV(dims)                                                                                         \
+  Tensor conv##dims##d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Dims& stride,             \
+                       const Padding& padding, const Dims& dilation, int64_t groups) {                            \
+    return forward("conv" #dims "d", dims, x, weight, bias, stride, padding, dilation, groups);                   \
+  }                                                                                                               \
+  Tensor conv_transpose##dims##d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Dims& stride,   \
+                                 const Dims& padding, const Dims& output_padding, int64_t groups,                 \
+                                 const Dims& dilation) {                                                          \
+    return transposed("conv_transpose" #dims "d", dims, x, weight, bias, stride, padding, output_padding, groups, \
+                      dilation);                                                                                  \
   }
 LANNER_CONV(1)
 LANNER_CONV(2)

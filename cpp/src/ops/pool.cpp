@@ -36,7 +36,6 @@ class Windows {
     int32_t* const first = memory_.as<int32_t>();
     int32_t* const count = first + out;
     int32_t* const size = count + out;
-    bool pairs = true;
     for (int64_t i = 0; i < out; ++i) {
       int64_t begin, n, divisor;
       if (a.adaptive) {
@@ -51,10 +50,11 @@ class Windows {
       }
       first[i] = static_cast<int32_t>(begin), count[i] = static_cast<int32_t>(n);
       size[i] = static_cast<int32_t>(divisor);
-      pairs = pairs && begin == 2 * i && n == 2 && divisor == 2;
     }
-    const int64_t step = a.adaptive ? 1 : a.dilation[d];
-    axis_ = {in, out, step, first, count, size, pairs && step == 1};
+    if (a.adaptive)
+      axis_ = {in, out, 1, first, count, size, 0, 0, 0};
+    else
+      axis_ = {in, out, a.dilation[d], first, count, size, a.kernel[d], a.stride[d], a.pad[d]};
   }
   const cpu::PoolAxis& axis() const { return axis_; }
 
@@ -84,7 +84,7 @@ void over_planes(const PoolAttrs& a, const Shape& x, const Shape& y, DType dtype
   with_float_type(dtype, [&](auto t) {
     const auto& functions = pool_functions<decltype(t)>();
     parallel_for(planes, grain_of(planes, element_count(x)), [&](int64_t begin, int64_t end) {
-      const Workspace workspace(static_cast<size_t>(functions.workspace_bytes(w.axis().in, w.axis().out)));
+      const Workspace workspace(static_cast<size_t>(functions.workspace_bytes(w.axis())));
       f(t, functions, h.axis(), w.axis(), begin, end, workspace.data());
     });
   });
@@ -137,7 +137,8 @@ Pooling adaptive_windows(const char* op, int dims, const Tensor& x, const Dims& 
   for (int d = 0; d < dims; ++d) {
     const int axis = x.ndim() - dims + d;
     if (size[d] >= 0) p.out[axis] = size[d];
-    check<ShapeError>(x.size(axis) > 0 || p.out[axis] == 0, op, ": x has no elements to pool, its shape is ", x.shape());
+    check<ShapeError>(x.size(axis) > 0 || p.out[axis] == 0, op, ": x has no elements to pool, its shape is ",
+                      x.shape());
   }
   return p;
 }
@@ -159,8 +160,8 @@ ops::Pooled max_pool(const Tensor& x, const Pooling& p) {
   for (int d = 0; d < 2 && !p.attrs.adaptive && x.size() > 0; ++d) {
     const Windows w(p.attrs, d, side(x.shape(), p.attrs.dims, d), side(p.out, p.attrs.dims, d));
     for (int64_t i = 0; i < w.axis().out; ++i)
-      check<ShapeError>(w.axis().count[i] > 0, "max_pool", p.attrs.dims, "d: a window holds only padding (x ", x.shape(),
-                        ", dilation ", p.attrs.dilation[d], ", padding ", p.attrs.pad[d], ")");
+      check<ShapeError>(w.axis().count[i] > 0, "max_pool", p.attrs.dims, "d: a window holds only padding (x ",
+                        x.shape(), ", dilation ", p.attrs.dilation[d], ", padding ", p.attrs.pad[d], ")");
   }
   const Tensor in = ops::contiguous(x);
   const OutSpec out[] = {{p.out, x.dtype()}, {p.out, DType::Int64}};
@@ -181,10 +182,11 @@ Tensor avg_pool_grad(const Tensor& g, const PoolAttrs& attrs, const Shape& x) {
 LANNER_RUN(MaxPool) {
   const auto& a = r.attrs.get<PoolAttrs>();
   const Tensor &x = r.in[0], &y = r.out[0], &index = r.out[1];
-  over_planes(a, x.shape(), y.shape(), x.dtype(), [&](auto t, auto& f, auto& h, auto& w, int64_t begin, int64_t end, void* ws) {
-    using T = decltype(t);
-    f.max(x.data<T>(), y.data<T>(), index.data<int64_t>(), h, w, begin, end, ws);
-  });
+  over_planes(a, x.shape(), y.shape(), x.dtype(),
+              [&](auto t, auto& f, auto& h, auto& w, int64_t begin, int64_t end, void* ws) {
+                using T = decltype(t);
+                f.max(x.data<T>(), y.data<T>(), index.data<int64_t>(), h, w, begin, end, ws);
+              });
 }
 LANNER_VJP(MaxPool) {
   if (!v.g[0].defined()) return {Tensor()};
@@ -246,7 +248,8 @@ namespace ops {
 #define LANNER_POOL(dims)                                                                                              \
   Pooled max_pool##dims##d_with_indices(const Tensor& x, const Dims& kernel_size, const Dims& stride,                  \
                                         const Dims& padding, const Dims& dilation, bool ceil_mode) {                   \
-    return max_pool(x, windows("max_pool" #dims "d", dims, x, kernel_size, stride, padding, dilation, ceil_mode, false)); \
+    return max_pool(x,                                                                                                 \
+                    windows("max_pool" #dims "d", dims, x, kernel_size, stride, padding, dilation, ceil_mode, false)); \
   }                                                                                                                    \
   Tensor max_pool##dims##d(const Tensor& x, const Dims& kernel_size, const Dims& stride, const Dims& padding,          \
                            const Dims& dilation, bool ceil_mode) {                                                     \

@@ -25,13 +25,15 @@ int64_t side(const Shape& shape, int dims, int d) { return d == 0 && dims == 1 ?
 template <class T>
 class Sources {
  public:
-  Sources(const UpsampleAttrs& a, int d, int64_t in, int64_t out) : memory_(static_cast<size_t>(out + 1) * (8 + sizeof(T))) {
+  Sources(const UpsampleAttrs& a, int d, int64_t in, int64_t out)
+      : memory_(static_cast<size_t>(out + 1) * (8 + sizeof(T))) {
     T* const weight = memory_.as<T>();
     int32_t* const low = reinterpret_cast<int32_t*>(weight + out);
     int32_t* const high = low + out;
     for (int64_t i = 0; i < out; ++i) {
       if (a.nearest) {
-        const int64_t at = a.scale[d] > 0 ? static_cast<int64_t>(std::floor(static_cast<double>(i) / a.scale[d])) : i * in / out;
+        const int64_t at =
+            a.scale[d] > 0 ? static_cast<int64_t>(std::floor(static_cast<double>(i) / a.scale[d])) : i * in / out;
         low[i] = high[i] = static_cast<int32_t>(std::min(at, in - 1));
         weight[i] = 0;
         continue;
@@ -63,15 +65,16 @@ void over_planes(const UpsampleAttrs& a, const Shape& x, const Shape& y, DType d
   with_float_type(dtype, [&](auto t) {
     using T = decltype(t);
     const Sources<T> h(a, 0, side(x, a.dims, 0), side(y, a.dims, 0)), w(a, 1, side(x, a.dims, 1), side(y, a.dims, 1));
-    const auto& functions = [] () -> const auto& {
+    const auto& functions = []() -> const auto& {
       if constexpr (sizeof(T) == 4)
         return cpu::kernels().pool->f32;
       else
         return cpu::kernels().pool->f64;
-    }();
+    }
+    ();
     const int64_t grain = std::max<int64_t>(1, kSliceElements * planes / std::max<int64_t>(1, element_count(y)));
     parallel_for(planes, grain, [&](int64_t begin, int64_t end) {
-      const Workspace workspace(static_cast<size_t>(functions.workspace_bytes(w.axis().in, w.axis().out)));
+      const Workspace workspace(static_cast<size_t>(functions.resize_workspace_bytes(w.axis().in)));
       f(t, functions, h.axis(), w.axis(), begin, end, workspace.data());
     });
   });
@@ -112,7 +115,8 @@ Tensor upsample(const Tensor& x, const Dims& size, const std::vector<double>& sc
   check_floating("upsample", "x", x);
   check<Error>(mode == "nearest" || mode == "linear" || mode == "bilinear",
                "upsample: mode must be \"nearest\", \"linear\" or \"bilinear\", got \"", mode, "\"");
-  check<ShapeError>(x.ndim() == 3 || x.ndim() == 4, "upsample: x expects shape [N, C, L] or [N, C, H, W], got ", x.shape());
+  check<ShapeError>(x.ndim() == 3 || x.ndim() == 4, "upsample: x expects shape [N, C, L] or [N, C, H, W], got ",
+                    x.shape());
   const int dims = x.ndim() - 2;
   check<ShapeError>(mode == "nearest" || (mode == "linear") == (dims == 1), "upsample: mode \"", mode, "\" expects ",
                     mode == "linear" ? 3 : 4, " dimensions, x has shape ", x.shape());

@@ -110,8 +110,9 @@ struct Tables {
   void build(const Plan<T>& p, int64_t sample_count, const int64_t (&start)[2], const int64_t (&size)[2]) {
     // A box at the lower edge may hold fewer positions of some phase.
     const bool edge = start[0] + size[0] >= p.count[0] || start[1] + size[1] >= p.count[1];
-    if (samples == sample_count && box[0] == size[0] && box[1] == size[1] && !(edge && p.phases() > 1 &&
-        (p.boxes[0] > 1 || p.boxes[1] > 1))) return;
+    if (samples == sample_count && box[0] == size[0] && box[1] == size[1] &&
+        !(edge && p.phases() > 1 && (p.boxes[0] > 1 || p.boxes[1] > 1)))
+      return;
     samples = sample_count, box[0] = size[0], box[1] = size[1];
     if (edge && (p.boxes[0] > 1 || p.boxes[1] > 1)) box[0] = -1;
     constexpr int L = kLanes<T>;
@@ -130,8 +131,8 @@ struct Tables {
       for (int64_t s = 0; s < sample_count; ++s)
         for (int64_t z = 0; z < dz; ++z)
           for (int64_t y = 0; y < dy; ++y) {
-            const int64_t at = s * p.sample_pitch + z * p.axis[0].src_step() * p.pitch[0] +
-                               y * p.axis[1].src_step() * p.pitch[1];
+            const int64_t at =
+                s * p.sample_pitch + z * p.axis[0].src_step() * p.pitch[0] + y * p.axis[1].src_step() * p.pitch[1];
             const int64_t row = (p.phase_of(phase, 0) + z * p.axis[0].dst_step()) * p.axis[1].dst +
                                 p.phase_of(phase, 1) + y * p.axis[1].dst_step();
             const int64_t dst = s * p.groups * p.m * p.dst_plane() + row * p.axis[2].dst + p.phase_of(phase, 2);
@@ -206,8 +207,8 @@ void run_by_channels(const Plan<T>& p, const Tables<T>& tables, const T* src, in
         const int64_t here = smaller(rows, count - i);
         const T* row[kMR];
         for (int64_t r = 0; r < here; ++r) row[r] = src + from[block + i + r];
-        kChannelsTiles<T>.of[here][width / kLanes<T>](k, row, offset, packed + m0 * k, init, 0, tables.buffer + i * width,
-                                                      width);
+        kChannelsTiles<T>.of[here][width / kLanes<T>](k, row, offset, packed + m0 * k, init, 0,
+                                                      tables.buffer + i * width, width);
       }
       store_block(tables.buffer, count, width, channels, to + block, p.dst_plane(), relu, dst + m0 * p.dst_plane());
     }
@@ -229,7 +230,7 @@ void run_by_width(const Plan<T>& p, const T* src, int64_t k, const int32_t* offs
         const int here = static_cast<int>(smaller(fit, smaller(v + step, vectors) - w));
         const T* at[8];
         for (int j = 0; j < 8; ++j) at[j] = src + from[w + (j < here ? j : here - 1)];
-        const WidthOut<T> out{dst + m0 * p.dst_plane(), p.dst_plane(), p.axis[2].dst_step(), to + w, lanes + w, here,
+        const WidthOut<T> out{dst + m0 * p.dst_plane(),   p.dst_plane(), p.axis[2].dst_step(), to + w, lanes + w, here,
                               bias ? bias + m0 : nullptr, relu};
         kWidthTiles<T>.of[rows](k, at, offset, packed + m0 * k, out);
       }

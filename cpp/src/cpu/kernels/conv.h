@@ -2,7 +2,8 @@
 // with stride, padding, dilation and groups; float32 and float64. NC(D)HW; fewer spatial dimensions have leading ones.
 //
 // No im2col buffer: a task copies the patch of the input that it needs, zero borders included, into its workspace (or
-// reads x itself where nothing is padded), and the micro-kernels (conv_tile.h) reach each tap through a table of offsets.
+// reads x itself where nothing is padded), and the micro-kernels (conv_tile.h) reach each tap through a table of
+// offsets.
 #pragma once
 
 #include <stddef.h>
@@ -15,8 +16,8 @@ namespace lanner::cpu {
 // The forward pass, whose input gradient and weight gradient the other two are; y may be g, x may be dx.
 struct ConvGeometry {
   int64_t n = 1, groups = 1;
-  int64_t c = 1, m = 1;  // input and output channels of one group
-  int64_t in[3] = {1, 1, 1}, out[3] = {1, 1, 1}, kernel[3] = {1, 1, 1};  // depth, height, width
+  int64_t c = 1, m = 1;                                                        // input and output channels of one group
+  int64_t in[3] = {1, 1, 1}, out[3] = {1, 1, 1}, kernel[3] = {1, 1, 1};        // depth, height, width
   int64_t stride[3] = {1, 1, 1}, pad[3] = {0, 0, 0}, dilation[3] = {1, 1, 1};  // pad: before the first element
 };
 
@@ -45,8 +46,8 @@ struct ConvFunctions {
   int64_t (*workspace_bytes)(const ConvGeometry& g, ConvPass pass);
   void (*run)(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace);
 
-  // dw [groups * m, c, kernel]: tasks sum over chunks of the batch into `partial`, then `weight_finish` adds the chunks,
-  // in their order. Chunks are cut by the sizes alone.
+  // dw [groups * m, c, kernel]: tasks sum over chunks of the batch into `partial`, then `weight_finish` adds the
+  // chunks, in their order. Chunks are cut by the sizes alone.
   int64_t (*weight_partial_elements)(const ConvGeometry& g);
   int64_t (*weight_tasks)(const ConvGeometry& g);
   int64_t (*weight_workspace_bytes)(const ConvGeometry& g);

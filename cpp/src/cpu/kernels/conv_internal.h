@@ -19,12 +19,12 @@ int64_t conv_weight_finish_items(const ConvGeometry& g);
 template <class T>
 void conv_weight_finish(const ConvGeometry& g, const T* partial, T* dw, int64_t begin, int64_t end);
 
-#define LANNER_CONV_WEIGHT(T)                                                                                    \
-  template int64_t conv_weight_partial_elements<T>(const ConvGeometry&);                                         \
-  template int64_t conv_weight_tasks<T>(const ConvGeometry&);                                                    \
-  template int64_t conv_weight_workspace_bytes<T>(const ConvGeometry&);                                          \
-  template void conv_weight_run<T>(const ConvGeometry&, const T*, const T*, T*, int64_t, int64_t, void*);        \
-  template int64_t conv_weight_finish_items<T>(const ConvGeometry&);                                             \
+#define LANNER_CONV_WEIGHT(T)                                                                             \
+  template int64_t conv_weight_partial_elements<T>(const ConvGeometry&);                                  \
+  template int64_t conv_weight_tasks<T>(const ConvGeometry&);                                             \
+  template int64_t conv_weight_workspace_bytes<T>(const ConvGeometry&);                                   \
+  template void conv_weight_run<T>(const ConvGeometry&, const T*, const T*, T*, int64_t, int64_t, void*); \
+  template int64_t conv_weight_finish_items<T>(const ConvGeometry&);                                      \
   template void conv_weight_finish<T>(const ConvGeometry&, const T*, T*, int64_t, int64_t);
 
 }  // namespace lanner::cpu::LANNER_ISA

@@ -1,12 +1,13 @@
 // How a forward pass or an input gradient is cut into tasks, and where each tap and position lies.
 //
-// Both are one problem: dst[m, position] = sum over (c, tap) of w[m, c, tap] * src[c, position * step + offset(tap)]. The
-// forward pass has one phase. The input gradient of stride s has s phases along each dimension: dst i with i = phase
-// (mod s) meets only the taps t with (i + pad - t * dilation) divisible by s, and those as a convolution of stride 1.
+// Both are one problem: dst[m, position] = sum over (c, tap) of w[m, c, tap] * src[c, position * step + offset(tap)].
+// The forward pass has one phase. The input gradient of stride s has s phases along each dimension: dst i with i =
+// phase (mod s) meets only the taps t with (i + pad - t * dilation) divisible by s, and those as a convolution of
+// stride 1.
 #pragma once
 
-#include "cpu/kernels/conv_tile.h"
 #include "cpu/kernels/conv.h"
+#include "cpu/kernels/conv_tile.h"
 
 namespace lanner::cpu::LANNER_ISA {
 namespace {
@@ -52,8 +53,8 @@ struct Axis {
   }
 };
 
-// src[0, c) of `samples` samples, from [start, start + extent) of each dimension, zero outside of the image, to `to`. With
-// phase_pitch, column x goes to (x % step) * phase_pitch + x / step.
+// src[0, c) of `samples` samples, from [start, start + extent) of each dimension, zero outside of the image, to `to`.
+// With phase_pitch, column x goes to (x % step) * phase_pitch + x / step.
 template <class T>
 struct Patch {
   const T* src;
@@ -67,15 +68,15 @@ struct Plan {
   static constexpr int L = kLanes<T>;
 
   Axis axis[3];
-  int64_t n, groups, c, m, taps;           // src channels c and dst channels m of a group
-  int64_t weight_m, weight_c;              // strides of the weight
-  int64_t first[3], span[3];               // least offset of all taps; how many src elements one position covers
-  int64_t count[3];                        // positions of the longest phase
-  bool by_width;                           // which tile: vectors of positions rather than of channels
-  bool direct;                             // src is read where it lies
-  int64_t panel, panels;                   // dst channels of a panel of weights
-  int64_t box[3], boxes[3], samples;       // positions and samples of a task
-  int64_t channel_blocks, panels_of_block; // dst channels of a task, in panels
+  int64_t n, groups, c, m, taps;                  // src channels c and dst channels m of a group
+  int64_t weight_m, weight_c;                     // strides of the weight
+  int64_t first[3], span[3];                      // least offset of all taps; how many src elements one position covers
+  int64_t count[3];                               // positions of the longest phase
+  bool by_width;                                  // which tile: vectors of positions rather than of channels
+  bool direct;                                    // src is read where it lies
+  int64_t panel, panels;                          // dst channels of a panel of weights
+  int64_t box[3], boxes[3], samples;              // positions and samples of a task
+  int64_t channel_blocks, panels_of_block;        // dst channels of a task, in panels
   int64_t pitch[3], channel_pitch, sample_pitch;  // of a task's src, in elements
   int64_t phase_pitch;  // by_width, with stride: columns are stored by their remainder, so that steps become 1
 
@@ -108,8 +109,8 @@ struct Plan {
 
   // What the box of positions from `start` (depth, height) on reads of `src`, the group's first channel.
   Patch<T> patch_of(const T* src, int64_t samples_here, const int64_t (&start)[2]) const {
-    Patch<T> patch{src, samples_here, c, groups * c * src_plane(), {}, {}, {}, pitch[1], phase_pitch,
-                   axis[2].src_step()};
+    Patch<T> patch{src, samples_here, c,           groups * c * src_plane(), {}, {},
+                   {},  pitch[1],     phase_pitch, axis[2].src_step()};
     for (int d = 0; d < 3; ++d) {
       patch.size[d] = axis[d].src;
       patch.start[d] = (d < 2 ? start[d] * axis[d].src_step() : 0) + first[d];
@@ -143,9 +144,8 @@ struct Plan {
     // The share of lanes that do work, and of time not spent on storing a tile: the channels tile is transposed first.
     const double k = static_cast<double>(c * taps);
     const double channels = static_cast<double>(m) / static_cast<double>(ceil_div(m, L) * L) * k / (k + 16);
-    const double columns =
-        static_cast<double>(count[2]) / static_cast<double>(ceil_div(count[2], L) * L) * k / (k + 4) *
-        (axis[2].dst_step() == 1 ? 1.0 : 0.8);
+    const double columns = static_cast<double>(count[2]) / static_cast<double>(ceil_div(count[2], L) * L) * k /
+                           (k + 4) * (axis[2].dst_step() == 1 ? 1.0 : 0.8);
     by_width = m > 0 && columns > channels * 0.95;
     panel = by_width ? ceil_div(m, ceil_div(m, kMR)) : kNR<T>;
     panels = ceil_div(m, panel);
@@ -266,11 +266,11 @@ void copy_patch_row(const Patch<T>& p, const T* from, int64_t left, int64_t insi
       odd[done / 2] = from[done + 1];
     }
   }
-  for (int64_t x = left + done; x < left + inside; ++x)
-    to[x % p.step * p.phase_pitch + x / p.step] = from[x - left];
+  for (int64_t x = left + done; x < left + inside; ++x) to[x % p.step * p.phase_pitch + x / p.step] = from[x - left];
 }
 
-// With `borders_are_zero`, `to` holds a patch of the same shape and place in its image, of which the inside is replaced.
+// With `borders_are_zero`, `to` holds a patch of the same shape and place in its image, of which the inside is
+// replaced.
 template <class T>
 void copy_patch(const Patch<T>& p, bool borders_are_zero, T* to) {
   int64_t begin[3], inside[3];  // the part of the patch that lies in the image

@@ -2,11 +2,13 @@
 // GEMM tiles whose one operand is not a matrix: element k of row i lies at row[i] + offset[k], which is what an input
 // patch is, and costs no copy of it.
 //
-//   channels_tile: vectors of channels. Forward: rows are output positions, k runs over (channel, tap), the panel is the
-//     packed weight. Weight gradient: rows are (channel, tap), k runs over positions, the panel is the gradient, transposed.
-//     Any stride and width; the lanes are full where there are many channels.
+//   channels_tile: vectors of channels. Forward: rows are output positions, k runs over (channel, tap), the panel is
+//   the
+//     packed weight. Weight gradient: rows are (channel, tap), k runs over positions, the panel is the gradient,
+//     transposed. Any stride and width; the lanes are full where there are many channels.
 //   width_tile: vectors of output positions next to each other, for few channels.
-//   dot_tile: both operands are vectors along positions, summed across lanes at the end: the weight gradient of few channels.
+//   dot_tile: both operands are vectors along positions, summed across lanes at the end: the weight gradient of few
+//   channels.
 #pragma once
 
 #include "cpu/gemm/micro.h"
@@ -57,15 +59,16 @@ struct ChannelsTiles {
 template <class T>
 constexpr ChannelsTiles<T> make_channels_tiles() {
   ChannelsTiles<T> t{};
-#define LANNER_ROWS(r)                       \
-  if constexpr (r <= kMR) {                  \
-    t.of[r][1] = channels_tile<T, r, 1>;     \
-    t.of[r][2] = channels_tile<T, r, 2>;     \
+#define LANNER_ROWS(r)                   \
+  if constexpr (r <= kMR) {              \
+    t.of[r][1] = channels_tile<T, r, 1>; \
+    t.of[r][2] = channels_tile<T, r, 2>; \
   }
-  LANNER_ROWS(1) LANNER_ROWS(2) LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7)
-  LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
+  LANNER_ROWS(1)
+  LANNER_ROWS(2) LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7) LANNER_ROWS(8)
+      LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
 #undef LANNER_ROWS
-  return t;
+          return t;
 }
 template <class T>
 constexpr ChannelsTiles<T> kChannelsTiles = make_channels_tiles<T>();
@@ -81,9 +84,9 @@ constexpr int width_vectors(int rows) {
 // acc[i][j] = bias[i] + sum_k panel[k, i] * (vector at at[j] + offset[k]).
 template <class T>
 struct WidthOut {
-  T* dst;               // of the tile's first channel
+  T* dst;  // of the tile's first channel
   int64_t channel_step;
-  int64_t column_step;  // 1 is the fast case
+  int64_t column_step;      // 1 is the fast case
   const int32_t* position;  // of vector j, from dst
   const int32_t* lanes;     // how many of vector j are stored
   int vectors;              // how many of the tile's vectors are stored
@@ -156,10 +159,11 @@ constexpr WidthTiles<T> make_width_tiles() {
   WidthTiles<T> t{};
 #define LANNER_ROWS(r) \
   if constexpr (r <= kMR) t.of[r] = width_tile<T, r>;
-  LANNER_ROWS(1) LANNER_ROWS(2) LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7)
-  LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
+  LANNER_ROWS(1)
+  LANNER_ROWS(2) LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7) LANNER_ROWS(8)
+      LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
 #undef LANNER_ROWS
-  return t;
+          return t;
 }
 template <class T>
 constexpr WidthTiles<T> kWidthTiles = make_width_tiles<T>();
@@ -173,8 +177,9 @@ constexpr int dot_columns(int rows) {
 }
 constexpr int kDotColumns = 12;
 
-// out[i * out_row + j] += sum over the vectors v, and their lanes, of g[i][v * L + lane] * column[j][offset[v] + lane], for
-// j < columns. Of the vectors from `full` on, only `tail` lanes of the columns are read (g holds zeros in the others).
+// out[i * out_row + j] += sum over the vectors v, and their lanes, of g[i][v * L + lane] * column[j][offset[v] + lane],
+// for j < columns. Of the vectors from `full` on, only `tail` lanes of the columns are read (g holds zeros in the
+// others).
 template <class T, int kRows>
 void dot_tile(int64_t full, int64_t vectors, int tail, const T* g, int64_t g_step, const T* const* column,
               const int32_t* offset, int columns, T* out, int64_t out_row) {
@@ -197,8 +202,10 @@ void dot_tile(int64_t full, int64_t vectors, int tail, const T* g, int64_t g_ste
       }
     }
   };
-  run(0, full, [](const T* p) __attribute__((always_inline)) { return load(p); });
-  run(full, vectors, [&](const T* p) __attribute__((always_inline)) { return load_n(p, static_cast<size_t>(tail)); });
+  run(
+      0, full, [](const T* p) __attribute__((always_inline)) { return load(p); });
+  run(
+      full, vectors, [&](const T* p) __attribute__((always_inline)) { return load_n(p, static_cast<size_t>(tail)); });
 
   T sum[kAll];
   for (int b = 0; b < kAll; b += L) {
@@ -221,9 +228,9 @@ constexpr DotTile<T> dot_tile_of(int rows) {
     case 1: return dot_tile<T, 1>;
     case 2: return dot_tile<T, 2>;
     case 3: return dot_tile<T, 3>;
-    case 4: return dot_tile<T, kDotRows >= 4 ? 4 : 1>;
-    case 5: return dot_tile<T, kDotRows >= 5 ? 5 : 1>;
-    default: return dot_tile<T, kDotRows >= 6 ? 6 : 1>;
+    case 4: return dot_tile < T, kDotRows >= 4 ? 4 : 1 > ;
+    case 5: return dot_tile < T, kDotRows >= 5 ? 5 : 1 > ;
+    default: return dot_tile < T, kDotRows >= 6 ? 6 : 1 > ;
   }
 }
 

@@ -18,7 +18,7 @@ struct WeightPlan {
   int64_t k;                      // rows of a panel: (c, tap)
   int64_t chunk_samples, chunks;  // how the batch is cut
   int64_t panel_blocks, panels_of_block;
-  int64_t group_elements;         // of one group's partial sums
+  int64_t group_elements;  // of one group's partial sums
 
   explicit WeightPlan(const ConvGeometry& g) : p(g) {
     k = p.c * p.taps;
@@ -32,7 +32,8 @@ struct WeightPlan {
     chunks = ceil_div(p.n, chunk_samples);
     panel_blocks = 1;
     int64_t flops = 2 * p.m * k * positions * chunk_samples;
-    for (; chunks * p.groups * panel_blocks < kTasks && 2 * panel_blocks <= p.panels && flops > 2 * kTaskFlops; flops /= 2)
+    for (; chunks * p.groups * panel_blocks < kTasks && 2 * panel_blocks <= p.panels && flops > 2 * kTaskFlops;
+         flops /= 2)
       panel_blocks *= 2;
     panels_of_block = ceil_div(p.panels, panel_blocks);
     panel_blocks = ceil_div(p.panels, panels_of_block);
@@ -56,11 +57,11 @@ struct WeightPlan {
 template <class T>
 struct Box {
   int64_t samples, start[2], size[2];
-  const T* dy;       // of the box's first sample, of the group's first channel
-  const T* x;        // the patch, or x itself
-  T* gradient;       // workspace
-  int32_t* tap;      // of each (c, tap), from x
-  int32_t* position; // of each position, or vector of positions, from x
+  const T* dy;        // of the box's first sample, of the group's first channel
+  const T* x;         // the patch, or x itself
+  T* gradient;        // workspace
+  int32_t* tap;       // of each (c, tap), from x
+  int32_t* position;  // of each position, or vector of positions, from x
 };
 
 template <class T>
@@ -73,9 +74,9 @@ void build(const WeightPlan<T>& w, Box<T>& box) {
       for (int64_t y = 0; y < p.axis[1].kernel; ++y)
         for (int64_t x = 0; x < p.axis[2].kernel; ++x) {
           const int64_t column = x * p.axis[2].dilation, step = p.axis[2].src_step();
-          box.tap[i++] = static_cast<int32_t>(
-              c * p.channel_pitch + z * p.axis[0].dilation * p.pitch[0] + y * p.axis[1].dilation * p.pitch[1] +
-              (p.phase_pitch ? column % step * p.phase_pitch + column / step : column));
+          box.tap[i++] = static_cast<int32_t>(c * p.channel_pitch + z * p.axis[0].dilation * p.pitch[0] +
+                                              y * p.axis[1].dilation * p.pitch[1] +
+                                              (p.phase_pitch ? column % step * p.phase_pitch + column / step : column));
         }
   // Vectors: the whole ones first, then the ends of rows.
   const int64_t columns = p.count[2], whole = p.by_width ? columns / L * L : columns;

@@ -6,38 +6,62 @@
 namespace lanner::cpu::LANNER_ISA {
 namespace {
 
-// A row of the wider side, which is read and written in whole vectors, and past its end by up to two of them.
+// The row buffer has room for a row of either side, for padding before it, and for whole vectors read past its end.
 template <class T>
-int64_t row_elements(int64_t w_in, int64_t w_out) {
+int64_t row_elements(const PoolAxis& w) {
   constexpr int L = kLanes<T>;
-  const int64_t w = w_in > w_out ? w_in : w_out;
-  return (w + 3 * L) / L * L;
+  const int64_t windows = w.out * w.stride + w.kernel * w.step, row = w.in + w.pad;
+  const int64_t widest = windows > row ? windows : row;
+  return (w.pad + widest + 4 * L) / L * L;
 }
 template <class T>
-int64_t workspace_bytes(int64_t w_in, int64_t w_out) {
-  return 2 * row_elements<T>(w_in, w_out) * static_cast<int64_t>(sizeof(T));
+int64_t workspace_bytes(const PoolAxis& w) {
+  return 2 * row_elements<T>(w) * static_cast<int64_t>(sizeof(T));
+}
+template <class T>
+int64_t resize_workspace_bytes(int64_t w_in) {
+  return (w_in + kLanes<T>)*static_cast<int64_t>(sizeof(T));
 }
 
-// Calls f(load, c) for vectors that cover [0, n), the last one cut off; load(p) reads as much of p + c as is inside.
+// Windows that lie evenly, at most two apart: they are combined in vectors along the output.
+bool is_regular(const PoolAxis& w) { return w.stride == 1 || w.stride == 2; }
+
+// Calls f(read, write, c) for vectors that cover [0, n); read(p) and write(p, v) touch only what is inside.
 template <class T, class F>
 LANNER_INLINE void each_vector(int64_t n, F f) {
   constexpr int L = kLanes<T>;
+  const auto read = [](const T* p) __attribute__((always_inline)) { return load(p); };
+  const auto write = [](T * p, V<T> v) __attribute__((always_inline)) { store(p, v); };
   int64_t c = 0;
-  for (; c + L <= n; c += L) f([](const T* p) __attribute__((always_inline)) { return load(p); }, c);
+  for (; c + L <= n; c += L) f(read, write, c);
   if (c == n) return;
   if (n >= L) {  // once more the elements before: cheaper than a masked load
-    f([](const T* p) __attribute__((always_inline)) { return load(p); }, n - L);
-  } else {
-    const size_t left = static_cast<size_t>(n - c);
-    f([left](const T* p) __attribute__((always_inline)) { return load_n(p, left); }, c);
+    f(read, write, n - L);
+    return;
   }
+  const size_t left = static_cast<size_t>(n);
+  f(
+      [left](const T* p) __attribute__((always_inline)) { return load_n(p, left); },
+      [left](T * p, V<T> v) __attribute__((always_inline)) { store_n(p, v, left); }, 0);
 }
 
-// The even and the odd elements of the two vectors at p.
 template <class T, class Vector, int... I>
-LANNER_INLINE void split_pairs(Vector a, Vector b, Vector& even, Vector& odd, Indices<I...>) {
-  even = __builtin_shufflevector(a, b, (2 * I)...);
-  odd = __builtin_shufflevector(a, b, (2 * I + 1)...);
+LANNER_INLINE Vector every_second(const void* p, bool odd, Indices<I...>) {
+  Vector a, b;
+  __builtin_memcpy(&a, p, sizeof a);
+  __builtin_memcpy(&b, static_cast<const char*>(p) + sizeof a, sizeof b);
+  return odd ? Vector(__builtin_shufflevector(a, b, (2 * I + 1)...))
+             : Vector(__builtin_shufflevector(a, b, (2 * I)...));
+}
+// Elements at, at + stride, at + 2 * stride ... of a row of T, or of the integers that go with T.
+template <class T, class Vector, class Element>
+LANNER_INLINE Vector load_stride(const Element* row, int64_t at, int64_t stride) {
+  Vector v;
+  if (stride == 1) {
+    __builtin_memcpy(&v, row + at, sizeof v);
+    return v;
+  }
+  return every_second<T, Vector>(row + (at & ~int64_t{1}), at & 1, typename MakeIndices<kLanes<T>>::type{});
 }
 
 // ---- max ------------------------------------------------------------------------------------------------------
@@ -46,49 +70,53 @@ LANNER_INLINE void split_pairs(Vector a, Vector b, Vector& even, Vector& odd, In
 template <class T>
 void max_of_rows(const T* x, int64_t width, int64_t first, int64_t count, int64_t step, T* best,
                  typename Vec<T>::Int* row) {
-  each_vector<T>(width, [&](auto read, int64_t c) __attribute__((always_inline)) {
-    const T* p = x + first * width + c;
-    V<T> b = read(p);
-    M<T> r = M<T>{} + static_cast<typename Vec<T>::Int>(first);
-    for (int64_t i = 1; i < count; ++i) {
-      p += step * width;
-      const V<T> v = read(p);
-      const M<T> take = (v > b) | (v != v);
-      b = select(take, v, b);
-      r = select(take, M<T>{} + static_cast<typename Vec<T>::Int>(first + i * step), r);
-    }
-    store(best + c, b);
-    __builtin_memcpy(row + c, &r, sizeof r);
-  });
+  each_vector<T>(
+      width, [&](auto read, auto write, int64_t c) __attribute__((always_inline)) {
+        const T* p = x + first * width + c;
+        V<T> b = read(p);
+        M<T> r = M<T>{} + static_cast<typename Vec<T>::Int>(first);
+        for (int64_t i = 1; i < count; ++i) {
+          p += step * width;
+          const V<T> v = read(p);
+          const M<T> take = (v > b) | (v != v);
+          b = select(take, v, b);
+          r = select(take, M<T>{} + static_cast<typename Vec<T>::Int>(first + i * step), r);
+        }
+        write(best + c, b);
+        write(reinterpret_cast<T*>(row) + c, (V<T>)r);
+      });
 }
 
+// Windows of a row that begins w.pad before the image, where `row` is larger than any row that there is.
 template <class T>
-void max_of_pairs(const T* best, const typename Vec<T>::Int* row, int64_t width, int64_t out, T* y, int64_t* index) {
+void max_of_columns(const T* best, const typename Vec<T>::Int* row, const PoolAxis& w, T* y, int64_t* index) {
   using Int = typename Vec<T>::Int;
   constexpr int L = kLanes<T>;
   M<T> column;
-  for (int l = 0; l < L; ++l) column[l] = static_cast<Int>(2 * l);
-  for (int64_t o = 0; o < out; o += L, column += static_cast<Int>(2 * L)) {
-    V<T> a, b;
-    M<T> ra, rb, low, high;
-    split_pairs<T>(load(best + 2 * o), load(best + 2 * o + L), a, b, typename MakeIndices<L>::type{});
-    __builtin_memcpy(&low, row + 2 * o, sizeof low);
-    __builtin_memcpy(&high, row + 2 * o + L, sizeof high);
-    split_pairs<T>(low, high, ra, rb, typename MakeIndices<L>::type{});
-    // Of equals the one in the upper row comes first.
-    const M<T> take = (b > a) | (b != b) | ((b == a) & (rb < ra));
-    const M<T> at = select(take, rb, ra) * static_cast<Int>(width) + column - take;
-    const int n = out - o < L ? static_cast<int>(out - o) : L;
+  for (int l = 0; l < L; ++l) column[l] = static_cast<Int>(l * w.stride - w.pad);
+  for (int64_t o = 0; o < w.out; o += L, column += static_cast<Int>(L * w.stride)) {
+    V<T> b = load_stride<T, V<T>>(best, o * w.stride, w.stride);
+    M<T> r = load_stride<T, M<T>>(row, o * w.stride, w.stride), c = column;
+    for (int64_t j = 1; j < w.kernel; ++j) {
+      const V<T> v = load_stride<T, V<T>>(best, o * w.stride + j * w.step, w.stride);
+      const M<T> rv = load_stride<T, M<T>>(row, o * w.stride + j * w.step, w.stride);
+      // Of equals the one in the upper row comes first.
+      const M<T> take = (v > b) | (v != v) | ((v == b) & (rv < r));
+      b = select(take, v, b);
+      r = select(take, rv, r);
+      c = select(take, column + static_cast<Int>(j * w.step), c);
+    }
+    const M<T> at = r * static_cast<Int>(w.in) + c;
+    T value[L];
     Int lane[L];
+    store(value, b);
     __builtin_memcpy(lane, &at, sizeof at);
-    if (n == L) {
-      store(y + o, select(take, b, a));
+    if (w.out - o >= L) {
+      store(y + o, b);
       for (int l = 0; l < L; ++l) index[o + l] = lane[l];
     } else {
-      T value[L];
-      store(value, V<T>(select(take, b, a)));
-      for (int l = 0; l < n; ++l) y[o + l] = value[l];
-      for (int l = 0; l < n; ++l) index[o + l] = lane[l];
+      for (int l = 0; l < w.out - o; ++l) y[o + l] = value[l];
+      for (int l = 0; l < w.out - o; ++l) index[o + l] = lane[l];
     }
   }
 }
@@ -97,16 +125,23 @@ template <class T>
 void max(const T* x, T* y, int64_t* index, const PoolAxis& h, const PoolAxis& w, int64_t begin, int64_t end,
          void* workspace) {
   using Int = typename Vec<T>::Int;
-  T* const best = static_cast<T*>(workspace);
-  Int* const row = reinterpret_cast<Int*>(best + row_elements<T>(w.in, w.out));
+  const int64_t elements = row_elements<T>(w);
+  T* const padded = static_cast<T*>(workspace);
+  Int* const padded_row = reinterpret_cast<Int*>(padded + elements);
+  T* const best = padded + w.pad;
+  Int* const row = padded_row + w.pad;
+  for (int64_t c = 0; c < elements; ++c) {
+    padded[c] = static_cast<T>(-__builtin_inf());
+    padded_row[c] = INT32_MAX;
+  }
   for (int64_t plane = begin; plane < end; ++plane) {
     const T* const from = x + plane * h.in * w.in;
     for (int64_t i = 0; i < h.out; ++i) {
       T* const to = y + (plane * h.out + i) * w.out;
       int64_t* const to_index = index + (plane * h.out + i) * w.out;
       max_of_rows(from, w.in, h.first[i], h.count[i], h.step, best, row);
-      if (w.pairs) {
-        max_of_pairs<T>(best, row, w.in, w.out, to, to_index);
+      if (is_regular(w)) {
+        max_of_columns<T>(padded, padded_row, w, to, to_index);
         continue;
       }
       for (int64_t o = 0; o < w.out; ++o) {
@@ -125,35 +160,71 @@ void max(const T* x, T* y, int64_t* index, const PoolAxis& h, const PoolAxis& w,
 
 // ---- average ----------------------------------------------------------------------------------------------------
 
+// `even`: all windows divide by the same.
+template <class T>
+void average_columns(const T* sum, const PoolAxis& w, T rows, bool even, T* y) {
+  constexpr int L = kLanes<T>;
+  V<T> divisor = splat(rows * static_cast<T>(w.size[0]));
+  for (int64_t o = 0; o < w.out; o += L) {
+    const int64_t n = w.out - o < L ? w.out - o : L;
+    V<T> s = load_stride<T, V<T>>(sum, o * w.stride, w.stride);
+    for (int64_t j = 1; j < w.kernel; ++j) s += load_stride<T, V<T>>(sum, o * w.stride + j * w.step, w.stride);
+    if (!even)
+      for (int64_t l = 0; l < n; ++l) divisor[l] = rows * static_cast<T>(w.size[o + l]);
+    s /= divisor;
+    if (n == L) {
+      store(y + o, s);
+    } else {
+      store_n(y + o, s, static_cast<size_t>(n));
+    }
+  }
+}
+
+// The mean of each plane, in four sums that are added at the end.
+template <class T>
+void average_all(const T* x, T* y, int64_t plane, int64_t begin, int64_t end) {
+  constexpr int L = kLanes<T>;
+  for (int64_t p = begin; p < end; ++p) {
+    const T* const from = x + p * plane;
+    V<T> s[4] = {};
+    int64_t i = 0;
+    for (; i + 4 * L <= plane; i += 4 * L)
+      for (int j = 0; j < 4; ++j) s[j] += load(from + i + j * L);
+    for (; i + L <= plane; i += L) s[0] += load(from + i);
+    if (i < plane) s[1] += load_n(from + i, static_cast<size_t>(plane - i));
+    y[p] = reduce_add<T>((s[0] + s[1]) + (s[2] + s[3])) / static_cast<T>(plane);
+  }
+}
+
 template <class T>
 void average(const T* x, T* y, const PoolAxis& h, const PoolAxis& w, int64_t begin, int64_t end, void* workspace) {
-  constexpr int L = kLanes<T>;
-  T* const sum = static_cast<T*>(workspace);
+  if (h.out == 1 && w.out == 1 && h.size[0] == h.in && w.size[0] == w.in && h.count[0] == h.in && w.count[0] == w.in) {
+    average_all(x, y, h.in * w.in, begin, end);
+    return;
+  }
+  const int64_t elements = row_elements<T>(w);
+  T* const padded = static_cast<T*>(workspace);
+  T* const sum = padded + w.pad;
+  for (int64_t c = 0; c < elements; ++c) padded[c] = 0;
+  bool even = true;
+  for (int64_t o = 1; o < w.out; ++o) even = even && w.size[o] == w.size[0];
   for (int64_t plane = begin; plane < end; ++plane) {
     const T* const from = x + plane * h.in * w.in;
     for (int64_t i = 0; i < h.out; ++i) {
       T* const to = y + (plane * h.out + i) * w.out;
-      each_vector<T>(w.in, [&](auto read, int64_t c) __attribute__((always_inline)) {
-        const T* p = from + h.first[i] * w.in + c;
-        V<T> s = read(p);
-        for (int64_t k = 1; k < h.count[i]; ++k) {
-          p += h.step * w.in;
-          s += read(p);
-        }
-        store(sum + c, s);
-      });
+      each_vector<T>(
+          w.in, [&](auto read, auto write, int64_t c) __attribute__((always_inline)) {
+            const T* p = from + h.first[i] * w.in + c;
+            V<T> s = read(p);
+            for (int64_t k = 1; k < h.count[i]; ++k) {
+              p += h.step * w.in;
+              s += read(p);
+            }
+            write(sum + c, s);
+          });
       const T rows = static_cast<T>(h.size[i]);
-      if (w.pairs) {
-        for (int64_t o = 0; o < w.out; o += L) {
-          V<T> a, b;
-          split_pairs<T>(load(sum + 2 * o), load(sum + 2 * o + L), a, b, typename MakeIndices<L>::type{});
-          const V<T> mean = (a + b) / (2 * rows);
-          const size_t n = static_cast<size_t>(w.out - o < L ? w.out - o : L);
-          if (n == L)
-            store(to + o, mean);
-          else
-            store_n(to + o, mean, n);
-        }
+      if (is_regular(w)) {
+        average_columns(padded, w, rows, even, to);
         continue;
       }
       for (int64_t o = 0; o < w.out; ++o) {
@@ -182,7 +253,7 @@ void average_grad(const T* g, T* dx, const PoolAxis& h, const PoolAxis& w, int64
       const T* const from = g + (plane * h.out + i) * w.out;
       const T rows = static_cast<T>(h.size[i]);
       clear(row, w.in);
-      if (w.pairs) {
+      if (w.stride == 2 && w.kernel == 2 && w.pad == 0 && 2 * w.out <= w.in) {
         for (int64_t o = 0; o < w.out; ++o) row[2 * o] = row[2 * o + 1] = from[o] / (2 * rows);
       } else {
         for (int64_t o = 0; o < w.out; ++o) {
@@ -242,8 +313,7 @@ void resize(const T* x, T* y, const ResizeAxis<T>& h, const ResizeAxis<T>& w, in
       const T* const high = from + h.high[i] * w.in;
       const T weight = h.weight[i];
       for (int64_t c = 0; c < w.in; ++c) row[c] = (1 - weight) * low[c] + weight * high[c];
-      for (int64_t o = 0; o < w.out; ++o)
-        to[o] = (1 - w.weight[o]) * row[w.low[o]] + w.weight[o] * row[w.high[o]];
+      for (int64_t o = 0; o < w.out; ++o) to[o] = (1 - w.weight[o]) * row[w.low[o]] + w.weight[o] * row[w.high[o]];
     }
   }
 }
@@ -277,8 +347,8 @@ void resize_grad(const T* g, T* dx, const ResizeAxis<T>& h, const ResizeAxis<T>&
 
 template <class T>
 constexpr PoolFunctions<T> functions() {
-  return {workspace_bytes<T>, max<T>,     average<T>, average_grad<T>, gather<T>,
-          scatter<T>,         resize<T>, resize_grad<T>};
+  return {workspace_bytes<T>,        max<T>,    average<T>,    average_grad<T>, gather<T>, scatter<T>,
+          resize_workspace_bytes<T>, resize<T>, resize_grad<T>};
 }
 
 }  // namespace

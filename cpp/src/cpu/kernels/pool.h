@@ -1,8 +1,8 @@
 // Pooling over windows of the last two axes, and resizing of them; float32 and float64. x is [planes, h.in, w.in], y
 // [planes, h.out, w.out]; one spatial dimension has h.in = h.out = 1. Calls work on planes [begin, end).
 //
-// Windows are separable: a row of the output first combines its rows of the input, in vectors along the width, into a row
-// buffer in the workspace, then columns of that.
+// Windows are separable: a row of the output first combines its rows of the input, in vectors along the width, into a
+// row buffer in the workspace, then columns of that.
 #pragma once
 
 #include <stddef.h>
@@ -10,13 +10,15 @@
 
 namespace lanner::cpu {
 
-// The windows along one axis: output i covers count[i] >= 1 elements from first[i] on, `step` apart, all of them inside.
+// The windows along one axis: output i covers count[i] >= 1 elements from first[i] on, `step` apart, all of them
+// inside.
 struct PoolAxis {
   int64_t in, out;
   int64_t step;  // dilation
   const int32_t *first, *count;
   const int32_t* size;  // what an average divides by: count[i], or more where padding is counted
-  bool pairs;           // window i is elements 2 i and 2 i + 1
+  // Where stride > 0, window i is the part inside of [0, in) of `kernel` elements from i * stride - pad on.
+  int64_t kernel, stride, pad;
 };
 
 // Output i is x[low[i]] + weight[i] * (x[high[i]] - x[low[i]]); nearest: x[low[i]].
@@ -30,7 +32,7 @@ struct ResizeAxis {
 
 template <class T>
 struct PoolFunctions {
-  int64_t (*workspace_bytes)(int64_t w_in, int64_t w_out);
+  int64_t (*workspace_bytes)(const PoolAxis& w);
 
   // NaN wins, else the largest, of equals the first; `index` is its place in the plane, row-major.
   void (*max)(const T* x, T* y, int64_t* index, const PoolAxis& h, const PoolAxis& w, int64_t begin, int64_t end,
@@ -42,6 +44,7 @@ struct PoolFunctions {
   void (*gather)(const T* x, const int64_t* index, T* y, int64_t in, int64_t out, int64_t begin, int64_t end);
   void (*scatter)(const T* g, const int64_t* index, T* dx, int64_t in, int64_t out, int64_t begin, int64_t end);
 
+  int64_t (*resize_workspace_bytes)(int64_t w_in);
   void (*resize)(const T* x, T* y, const ResizeAxis<T>& h, const ResizeAxis<T>& w, int64_t begin, int64_t end,
                  void* workspace);
   void (*resize_grad)(const T* g, T* dx, const ResizeAxis<T>& h, const ResizeAxis<T>& w, int64_t begin, int64_t end,
