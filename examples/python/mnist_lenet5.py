@@ -20,7 +20,7 @@ from lanner import nn, optim
 
 
 def load_digits():
-    """(name, training images, labels, test images, labels): MNIST, or scikit-learn's small digits where there is none."""
+    """(name, training images, labels, test images, labels): MNIST, or scikit-learn's small digits if there is none."""
     try:
         return "MNIST", *ln.datasets.mnist("train"), *ln.datasets.mnist("test")
     except ln.datasets.DatasetNotFound as error:
