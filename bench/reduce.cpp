@@ -53,7 +53,12 @@ BENCHMARK(argmax)->Apply(shapes)->UseRealTime();
 void cumulative_sum(benchmark::State& s) {
   reduction(s, [](const Tensor& x, int64_t axis) { return ops::cumulative_sum(x, axis); });
 }
-BENCHMARK(cumulative_sum)->ArgNames({"M", "N", "axis"})->Args({64, 1024, 1})->Args({4096, 4096, 1})->Args({4096, 4096, 0})->UseRealTime();
+BENCHMARK(cumulative_sum)
+    ->ArgNames({"M", "N", "axis"})
+    ->Args({64, 1024, 1})
+    ->Args({4096, 4096, 1})
+    ->Args({4096, 4096, 0})
+    ->UseRealTime();
 
 // Of [N, C, H, W] over all but C: the bias gradient of a convolution.
 void sum_of_channels(benchmark::State& s) {
@@ -61,7 +66,12 @@ void sum_of_channels(benchmark::State& s) {
   for (auto _ : s) benchmark::DoNotOptimize(ops::sum(x, {0, 2, 3}).raw());
   roof::bytes(s, 4.0 * static_cast<double>(x.size()));
 }
-BENCHMARK(sum_of_channels)->ArgNames({"N", "C", "HW"})->Args({64, 6, 28})->Args({32, 64, 32})->Args({32, 512, 4})->UseRealTime();
+BENCHMARK(sum_of_channels)
+    ->ArgNames({"N", "C", "HW"})
+    ->Args({64, 6, 28})
+    ->Args({32, 64, 32})
+    ->Args({32, 512, 4})
+    ->UseRealTime();
 
 }  // namespace
 }  // namespace lanner

@@ -11,12 +11,14 @@ Tensor or_none(const Optional& t) { return t.value_or(Tensor()); }
 
 void bind_norm(py::module_& m) {
   using namespace py::literals;
-  m.def("softmax", &ops::softmax, "x"_a, "axis"_a = -1, NoGil(), R"(``exp(x) / sum(exp(x))`` along ``axis``, which does not overflow.
+  m.def("softmax", &ops::softmax, "x"_a, "axis"_a = -1, NoGil(),
+        R"(``exp(x) / sum(exp(x))`` along ``axis``, which does not overflow.
 
 >>> ln.softmax(ln.tensor([1000.0, 1000.0])).tolist()
 [0.5, 0.5]
 )");
-  m.def("log_softmax", &ops::log_softmax, "x"_a, "axis"_a = -1, NoGil(), R"(The logarithm of ``softmax``, exact where that is tiny.
+  m.def("log_softmax", &ops::log_softmax, "x"_a, "axis"_a = -1, NoGil(),
+        R"(The logarithm of ``softmax``, exact where that is tiny.
 
 >>> ln.log_softmax(ln.tensor([0.0, -1000.0])).tolist()
 [0.0, -1000.0]
@@ -26,7 +28,8 @@ void bind_norm(py::module_& m) {
       [](const Tensor& x, const Dims& shape, const Optional& weight, const Optional& bias, double eps) {
         return ops::layer_norm(x, shape, or_none(weight), or_none(bias), eps);
       },
-      "x"_a, "normalized_shape"_a, "weight"_a = py::none(), "bias"_a = py::none(), "eps"_a = 1e-5, NoGil(), R"(``(x - mean) / sqrt(var + eps) * weight + bias`` over the last axes, of sizes ``normalized_shape``.
+      "x"_a, "normalized_shape"_a, "weight"_a = py::none(), "bias"_a = py::none(), "eps"_a = 1e-5, NoGil(),
+      R"(``(x - mean) / sqrt(var + eps) * weight + bias`` over the last axes, of sizes ``normalized_shape``.
 
 That is also the shape of ``weight`` and ``bias``.
 
@@ -38,7 +41,8 @@ That is also the shape of ``weight`` and ``bias``.
       [](const Tensor& x, const Dims& shape, const Optional& weight, std::optional<double> eps) {
         return ops::rms_norm(x, shape, or_none(weight), eps);
       },
-      "x"_a, "normalized_shape"_a, "weight"_a = py::none(), "eps"_a = py::none(), NoGil(), R"(``x / sqrt(mean(x**2) + eps) * weight`` over the last axes, of sizes ``normalized_shape``.
+      "x"_a, "normalized_shape"_a, "weight"_a = py::none(), "eps"_a = py::none(), NoGil(),
+      R"(``x / sqrt(mean(x**2) + eps) * weight`` over the last axes, of sizes ``normalized_shape``.
 
 ``eps`` is by default the distance from 1 to the next number of the dtype.
 
@@ -50,7 +54,8 @@ That is also the shape of ``weight`` and ``bias``.
       [](const Tensor& x, int64_t groups, const Optional& weight, const Optional& bias, double eps) {
         return ops::group_norm(x, groups, or_none(weight), or_none(bias), eps);
       },
-      "x"_a, "num_groups"_a, "weight"_a = py::none(), "bias"_a = py::none(), "eps"_a = 1e-5, NoGil(), R"(Normalizes each of ``num_groups`` groups of neighbouring channels of ``x`` [N, C, ...], sample by sample.
+      "x"_a, "num_groups"_a, "weight"_a = py::none(), "bias"_a = py::none(), "eps"_a = 1e-5, NoGil(),
+      R"(Normalizes each of ``num_groups`` groups of neighbouring channels of ``x`` [N, C, ...], sample by sample.
 
 ``weight`` and ``bias`` are [C].
 
@@ -65,7 +70,8 @@ That is also the shape of ``weight`` and ``bias``.
                                momentum, eps);
       },
       "x"_a, "running_mean"_a, "running_var"_a, "weight"_a = py::none(), "bias"_a = py::none(), "training"_a = false,
-      "momentum"_a = 0.1, "eps"_a = 1e-5, NoGil(), R"(Normalizes each channel of ``x`` [N, C] or [N, C, ...] over all other axes.
+      "momentum"_a = 0.1, "eps"_a = 1e-5, NoGil(),
+      R"(Normalizes each channel of ``x`` [N, C] or [N, C, ...] over all other axes.
 
 In training by the mean and variance of the batch; the running ones then move by ``momentum`` towards them, in place (the
 variance without bias). Otherwise by the running ones, which may be None only in training. The others are [C] or None.

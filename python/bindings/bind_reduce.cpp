@@ -55,7 +55,8 @@ void def_scan(py::module_& m, const char* name, Scan f, const char* doc) {
 
 void bind_reduce(py::module_& m) {
   using namespace py::literals;
-  def_typed_reduction(m, "sum", &ops::sum, R"(The sum of the elements along ``axis`` (an int, a tuple of ints, or by default all).
+  def_typed_reduction(m, "sum", &ops::sum,
+                      R"(The sum of the elements along ``axis`` (an int, a tuple of ints, or by default all).
 
 Integers and bools are added as int64; floats pairwise, always in the same order. ``x`` is first converted to ``dtype``.
 ``keepdims`` leaves the reduced axes in place, with size 1.
@@ -63,7 +64,8 @@ Integers and bools are added as int64; floats pairwise, always in the same order
 >>> ln.sum(ln.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0).tolist()
 [4.0, 6.0]
 )");
-  def_typed_reduction(m, "prod", &ops::prod, R"(The product of the elements along ``axis``; of integers and bools an int64.
+  def_typed_reduction(m, "prod", &ops::prod,
+                      R"(The product of the elements along ``axis``; of integers and bools an int64.
 
 >>> ln.prod(ln.tensor([[1, 2], [3, 4]]), axis=1).tolist()
 [2, 12]
@@ -73,24 +75,28 @@ Integers and bools are added as int64; floats pairwise, always in the same order
 >>> ln.mean(ln.tensor([1.0, 2.0, 6.0])).item()
 3.0
 )");
-  def_moment(m, "var", &ops::var, R"(The variance along ``axis``: ``sum((x - mean)**2) / (n - correction)``, in two passes.
+  def_moment(m, "var", &ops::var,
+             R"(The variance along ``axis``: ``sum((x - mean)**2) / (n - correction)``, in two passes.
 
 >>> ln.var(ln.tensor([1.0, 2.0, 3.0]), correction=1).item()
 1.0
 )");
-  def_moment(m, "std", &ops::std, R"(The standard deviation along ``axis``, the square root of ``var``. Its gradient is 0 where it is 0.
+  def_moment(m, "std", &ops::std,
+             R"(The standard deviation along ``axis``, the square root of ``var``. Its gradient is 0 where it is 0.
 
 >>> ln.std(ln.tensor([1.0, 3.0])).item()
 1.0
 )");
-  def_reduction(m, "max", &ops::max, R"(The largest element along ``axis``; NaN if one is. The gradient is shared evenly by equal elements.
+  def_reduction(m, "max", &ops::max,
+                R"(The largest element along ``axis``; NaN if one is. The gradient is shared evenly by equal elements.
 
 Raises ShapeError where there are no elements.
 
 >>> ln.max(ln.tensor([[1, 5], [7, 2]]), axis=1).tolist()
 [5, 7]
 )");
-  def_reduction(m, "min", &ops::min, R"(The smallest element along ``axis``; NaN if one is. The gradient is shared evenly by equal elements.
+  def_reduction(m, "min", &ops::min,
+                R"(The smallest element along ``axis``; NaN if one is. The gradient is shared evenly by equal elements.
 
 >>> ln.min(ln.tensor([[1, 5], [7, 2]]), axis=1).tolist()
 [1, 2]
@@ -125,19 +131,22 @@ Raises ShapeError where there are no elements.
 >>> ln.logsumexp(ln.tensor([1000.0, 1000.0])).item() > 1000.69
 True
 )");
-  m.def("argmax", &ops::argmax, "x"_a, "axis"_a = py::none(), py::kw_only(), "keepdims"_a = false, NoGil(), R"(The index of the first largest element along ``axis``, or in the flattened ``x`` without one; int64.
+  m.def("argmax", &ops::argmax, "x"_a, "axis"_a = py::none(), py::kw_only(), "keepdims"_a = false, NoGil(),
+        R"(The index of the first largest element along ``axis``, or in the flattened ``x`` without one; int64.
 
 A NaN counts as the largest.
 
 >>> ln.argmax(ln.tensor([[1, 5], [7, 2]]), axis=1).tolist()
 [1, 0]
 )");
-  m.def("argmin", &ops::argmin, "x"_a, "axis"_a = py::none(), py::kw_only(), "keepdims"_a = false, NoGil(), R"(The index of the first smallest element along ``axis``, or in the flattened ``x`` without one; int64.
+  m.def("argmin", &ops::argmin, "x"_a, "axis"_a = py::none(), py::kw_only(), "keepdims"_a = false, NoGil(),
+        R"(The index of the first smallest element along ``axis``, or in the flattened ``x`` without one; int64.
 
 >>> ln.argmin(ln.tensor([[1, 5], [7, 2]]), axis=1).tolist()
 [0, 1]
 )");
-  def_scan(m, "cumulative_sum", &ops::cumulative_sum, R"(The running sum along ``axis``, which may be left out for one dimension.
+  def_scan(m, "cumulative_sum", &ops::cumulative_sum,
+           R"(The running sum along ``axis``, which may be left out for one dimension.
 
 ``include_initial`` puts a 0 first, so that the axis grows by 1.
 
@@ -146,7 +155,8 @@ A NaN counts as the largest.
 >>> ln.cumulative_sum(ln.tensor([1, 2, 3]), include_initial=True).tolist()
 [0, 1, 3, 6]
 )");
-  def_scan(m, "cumulative_prod", &ops::cumulative_prod, R"(The running product along ``axis``, which may be left out for one dimension.
+  def_scan(m, "cumulative_prod", &ops::cumulative_prod,
+           R"(The running product along ``axis``, which may be left out for one dimension.
 
 ``include_initial`` puts a 1 first, so that the axis grows by 1.
 
@@ -156,7 +166,8 @@ A NaN counts as the largest.
   m.def(
       "cumsum",
       [](const Tensor& x, int64_t axis, std::optional<DType> dtype) { return ops::cumulative_sum(x, axis, dtype); },
-      "x"_a, "axis"_a, py::kw_only(), "dtype"_a = py::none(), NoGil(), R"(The running sum along ``axis``: ``cumulative_sum`` under PyTorch's name.
+      "x"_a, "axis"_a, py::kw_only(), "dtype"_a = py::none(), NoGil(),
+      R"(The running sum along ``axis``: ``cumulative_sum`` under PyTorch's name.
 
 >>> ln.cumsum(ln.tensor([1, 2, 3]), 0).tolist()
 [1, 3, 6]
@@ -164,7 +175,8 @@ A NaN counts as the largest.
   m.def(
       "cumprod",
       [](const Tensor& x, int64_t axis, std::optional<DType> dtype) { return ops::cumulative_prod(x, axis, dtype); },
-      "x"_a, "axis"_a, py::kw_only(), "dtype"_a = py::none(), NoGil(), R"(The running product along ``axis``: ``cumulative_prod`` under PyTorch's name.
+      "x"_a, "axis"_a, py::kw_only(), "dtype"_a = py::none(), NoGil(),
+      R"(The running product along ``axis``: ``cumulative_prod`` under PyTorch's name.
 
 >>> ln.cumprod(ln.tensor([1, 2, 3]), 0).tolist()
 [1, 2, 6]
@@ -174,7 +186,8 @@ A NaN counts as the largest.
       [](const Tensor& x, double ord, const OptionalAxes& axis, bool keepdims) {
         return ops::norm(x, ord, axes_of(axis), keepdims);
       },
-      "x"_a, "ord"_a = 2.0, "axis"_a = py::none(), "keepdims"_a = false, NoGil(), R"(The vector norm along ``axis``: ``sum(|x|**ord)**(1 / ord)``.
+      "x"_a, "ord"_a = 2.0, "axis"_a = py::none(), "keepdims"_a = false, NoGil(),
+      R"(The vector norm along ``axis``: ``sum(|x|**ord)**(1 / ord)``.
 
 ``ord`` may also be 0 (how many elements are not 0), ``inf`` and ``-inf`` (the largest and the smallest magnitude).
 
@@ -186,7 +199,8 @@ A NaN counts as the largest.
       [](const Tensor& x, const OptionalAxes& axis, bool keepdims, double ord) {
         return ops::norm(x, ord, axes_of(axis), keepdims);
       },
-      "x"_a, "axis"_a = py::none(), py::kw_only(), "keepdims"_a = false, "ord"_a = 2.0, NoGil(), R"(``norm`` with the Array API's signature.
+      "x"_a, "axis"_a = py::none(), py::kw_only(), "keepdims"_a = false, "ord"_a = 2.0, NoGil(),
+      R"(``norm`` with the Array API's signature.
 
 >>> ln.vector_norm(ln.tensor([[3.0, 4.0], [0.0, 1.0]]), axis=1, ord=1).tolist()
 [7.0, 1.0]
@@ -194,7 +208,8 @@ A NaN counts as the largest.
   m.def(
       "normalize",
       [](const Tensor& x, double p, const Dims& axis, double eps) { return ops::normalize(x, p, axis, eps); }, "x"_a,
-      "p"_a = 2.0, "axis"_a = Dims{1}, "eps"_a = 1e-12, NoGil(), R"(``x / max(norm(x, p, axis), eps)``: vectors of length 1 along ``axis``.
+      "p"_a = 2.0, "axis"_a = Dims{1}, "eps"_a = 1e-12, NoGil(),
+      R"(``x / max(norm(x, p, axis), eps)``: vectors of length 1 along ``axis``.
 
 >>> ln.normalize(ln.tensor([[0.0, 2.0]])).tolist()
 [[0.0, 1.0]]

@@ -59,8 +59,8 @@ void test_cross_entropy() {
       const double lse = std::log(sum);
       EXPECT_NEAR(loss.data<T>()[i], lse - static_cast<double>(row[t.data<int64_t>()[i]]), 200 * eps);
       for (int64_t j = 0; j < c; ++j)
-        EXPECT_NEAR(dx.data<T>()[i * c + j],
-                    std::exp(static_cast<double>(row[j]) - lse) - (j == t.data<int64_t>()[i]), 100 * eps);
+        EXPECT_NEAR(dx.data<T>()[i * c + j], std::exp(static_cast<double>(row[j]) - lse) - (j == t.data<int64_t>()[i]),
+                    100 * eps);
     }
   }
 }
@@ -83,7 +83,8 @@ template <class T>
 void test_binary() {
   const double eps = std::numeric_limits<T>::epsilon();
   for (int64_t n : {0, 1, 7, 100, 40000}) {
-    const Tensor x = random_tensor<T>({n}, 0, 1), logits = random_tensor<T>({n}, -90, 90), t = random_tensor<T>({n}, 0, 1);
+    const Tensor x = random_tensor<T>({n}, 0, 1), logits = random_tensor<T>({n}, -90, 90),
+                 t = random_tensor<T>({n}, 0, 1);
     const Tensor a = ops::binary_cross_entropy(x, t, {}, LossReduction::None);
     const Tensor b = ops::binary_cross_entropy_with_logits(logits, t, {}, LossReduction::None);
     for (int64_t i = 0; i < n; ++i) {
@@ -98,7 +99,8 @@ void test_binary() {
 TEST_P(LossOnIsa, Binary) {
   test_binary<float>();
   test_binary<double>();
-  const Tensor certain = Tensor::from_vector<float>({0, 1, 0, 1}, {4}), truth = Tensor::from_vector<float>({0, 1, 1, 0}, {4});
+  const Tensor certain = Tensor::from_vector<float>({0, 1, 0, 1}, {4}),
+               truth = Tensor::from_vector<float>({0, 1, 1, 0}, {4});
   const Tensor loss = ops::binary_cross_entropy(certain, truth, {}, LossReduction::None);
   for (int i = 0; i < 4; ++i) EXPECT_EQ(loss.data<float>()[i], i < 2 ? 0 : 100);
 }

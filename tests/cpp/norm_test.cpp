@@ -118,11 +118,11 @@ void test_norms() {
   for (const Shape& shape : shapes) {
     const Tensor x = random_tensor<T>(shape, 3, 500, 501);
     const int64_t c = shape[1], length = x.size() / shape[0] / c;
-    expect_normalized<T>(x, ops::batch_norm(x, {}, {}, {}, {}, true), c,
-                         [&](int64_t i) { return i / length % c; }, 1e-5, tolerance * 4);
+    expect_normalized<T>(
+        x, ops::batch_norm(x, {}, {}, {}, {}, true), c, [&](int64_t i) { return i / length % c; }, 1e-5, tolerance * 4);
     if (c % 2 == 0) {
-      expect_normalized<T>(x, ops::group_norm(x, 2), 2 * shape[0], [&](int64_t i) { return i / (length * c / 2); },
-                           1e-5, tolerance * 4);
+      expect_normalized<T>(
+          x, ops::group_norm(x, 2), 2 * shape[0], [&](int64_t i) { return i / (length * c / 2); }, 1e-5, tolerance * 4);
     }
   }
 }
@@ -153,7 +153,8 @@ TEST_P(NormOnIsa, SameBitsForAnyNumberOfThreads) {
   const int threads = num_threads();
   const auto run = [&](int n) {
     set_num_threads(n);
-    Tensor x = random_tensor<float>({200, 64, 9}, 5).requires_grad_(), w = random_tensor<float>({64}, 6).requires_grad_();
+    Tensor x = random_tensor<float>({200, 64, 9}, 5).requires_grad_(),
+           w = random_tensor<float>({64}, 6).requires_grad_();
     Tensor b = random_tensor<float>({64}, 7).requires_grad_(), rows = random_tensor<float>({64, 9}, 8).requires_grad_();
     Tensors out{ops::batch_norm(x, {}, {}, w, b, true), ops::group_norm(x, 4, w, b), ops::layer_norm(x, {64, 9}, rows),
                 ops::softmax(x, 1), ops::log_softmax(x)};

@@ -52,9 +52,10 @@ void each(const Tensor& x, int64_t n, int64_t inner, F f) {
 struct Sizes {
   int64_t outer, n, inner;
 };
-constexpr Sizes kSizes[] = {{1, 1, 1},   {1, 7, 1},    {3, 65, 1},     {2, 3000, 1},  {1, 100003, 1}, {5, 3, 2},
-                            {2, 17, 33}, {1, 40, 600}, {1, 70000, 3},  {300, 1, 5},   {3, 5000, 17},  {1, 130, 1025},
-                            {0, 3, 2},   {2, 3, 0},    {40000, 4, 1},  {1, 300000, 1}};
+constexpr Sizes kSizes[] = {{1, 1, 1},      {1, 7, 1},      {3, 65, 1},   {2, 3000, 1},  {1, 100003, 1},
+                            {5, 3, 2},      {2, 17, 33},    {1, 40, 600}, {1, 70000, 3}, {300, 1, 5},
+                            {3, 5000, 17},  {1, 130, 1025}, {0, 3, 2},    {2, 3, 0},     {40000, 4, 1},
+                            {1, 300000, 1}, {1, 1000, 7},   {1, 999, 31}, {2, 5000, 3}};
 
 template <class T>
 void test_sums() {
@@ -85,7 +86,8 @@ template <class T>
 void test_extremes() {
   for (const auto& [outer, n, inner] : kSizes) {
     const Tensor x = random_tensor<T>({outer, n, inner}, 2);
-    std::vector<T> high(outer * inner, std::numeric_limits<T>::lowest()), low(outer * inner, std::numeric_limits<T>::max());
+    std::vector<T> high(outer * inner, std::numeric_limits<T>::lowest()),
+        low(outer * inner, std::numeric_limits<T>::max());
     std::vector<int64_t> high_at(outer * inner), low_at(outer * inner);
     std::vector<int64_t> seen(outer * inner);
     each<T>(x, n, inner, [&](int64_t at, T v) {
@@ -183,7 +185,8 @@ TEST_P(ReduceOnIsa, RunningSums) {
 TEST_P(ReduceOnIsa, SameBitsForAnyNumberOfThreads) {
   const Tensor x = random_tensor<float>({3, 700, 301});
   const int threads = num_threads();
-  for (const ops::Axes& axes : {ops::Axes(), ops::Axes{0}, ops::Axes{1}, ops::Axes{2}, ops::Axes{0, 1}, ops::Axes{0, 2}}) {
+  for (const ops::Axes& axes :
+       {ops::Axes(), ops::Axes{0}, ops::Axes{1}, ops::Axes{2}, ops::Axes{0, 1}, ops::Axes{0, 2}}) {
     set_num_threads(1);
     const Tensor one = ops::sum(x, axes);
     set_num_threads(4);

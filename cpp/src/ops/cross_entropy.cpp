@@ -88,7 +88,8 @@ const T* data_or_null(const Tensor& x) {
   return x.defined() ? x.data<T>() : nullptr;
 }
 
-// ---- cross-entropy: x[rows, C], target[rows], weight[C] -> loss, log(sum(exp(x))), weight of the target, each [rows] ----
+// ---- cross-entropy: x[rows, C], target[rows], weight[C] -> loss, log(sum(exp(x))), weight of the target, each [rows]
+// ----
 
 Tensors emit_cross_entropy(const Tensor& x, const Tensor& target, const Tensor& weight, const CrossEntropyAttrs& a) {
   const Tensor in[] = {x, target, weight};
@@ -123,9 +124,9 @@ void cross_entropy_backward(const Run& r) {
   const int64_t rows = x.size(0), n = x.size(1);
   const auto o = options<T>(r.attrs.get<CrossEntropyAttrs>(), weight, n);
   parallel_for(rows, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, n)), [&](int64_t begin, int64_t end) {
-    kernels_of<T>().cross_entropy_backward(g.data<T>() + begin, x.data<T>() + begin * n,
-                                           target.data<int64_t>() + begin, data_or_null<T>(weight),
-                                           lse.data<T>() + begin, r.out[0].data<T>() + begin * n, end - begin, n, o);
+    kernels_of<T>().cross_entropy_backward(g.data<T>() + begin, x.data<T>() + begin * n, target.data<int64_t>() + begin,
+                                           data_or_null<T>(weight), lse.data<T>() + begin,
+                                           r.out[0].data<T>() + begin * n, end - begin, n, o);
   });
 }
 
@@ -228,8 +229,7 @@ LANNER_VJP(CrossEntropyBackward) {
   const auto& a = v.attrs.get<CrossEntropyAttrs>();
   Tensors gradients(v.in.size());
   if (v.needs(0))
-    gradients[0] = ops::sum(
-        u * emit_cross_entropy_backward(ops::ones_like(g), v, x, target, weight, v.in[4]), {1});
+    gradients[0] = ops::sum(u * emit_cross_entropy_backward(ops::ones_like(g), v, x, target, weight, v.in[4]), {1});
   if (v.needs(1)) {
     const Tensor used = emit_cross_entropy(x.detach(), target, weight, a)[2];
     Tensor scale = used * (1 - a.smoothing);
@@ -260,8 +260,8 @@ Tensor ops::nll_loss(const Tensor& input, const Tensor& target, const Tensor& we
 LANNER_RUN(NllLoss) { r.in[0].dtype() == DType::Float32 ? nll<float>(r) : nll<double>(r); }
 LANNER_VJP(NllLoss) {
   const auto& a = v.attrs.get<NllAttrs>();
-  return {emit(Op::NllLossBackward, {ops::contiguous(v.g[0]), v.in[1], v.in[2]}, a, {a.shape, v.g[0].dtype()}), Tensor(),
-          Tensor()};
+  return {emit(Op::NllLossBackward, {ops::contiguous(v.g[0]), v.in[1], v.in[2]}, a, {a.shape, v.g[0].dtype()}),
+          Tensor(), Tensor()};
 }
 // Linear in g: its gradient is the forward.
 LANNER_RUN(NllLossBackward) { r.in[0].dtype() == DType::Float32 ? nll_backward<float>(r) : nll_backward<double>(r); }

@@ -8,8 +8,8 @@
 
 namespace lanner {
 
-// What `decomposition(inputs)`, a function of Tensors to Tensors, says of the cotangents in `v`: it is run again, on the
-// tape, and walked back. In a walk that is itself recorded the result can be differentiated again.
+// What `decomposition(inputs)`, a function of Tensors to Tensors, says of the cotangents in `v`: it is run again, on
+// the tape, and walked back. In a walk that is itself recorded the result can be differentiated again.
 template <class F>
 Tensors vjp_by(const Vjp& v, F&& decomposition) {
   const bool recorded = grad_enabled();

@@ -51,7 +51,8 @@ ops::LossReduction ops::loss_reduction(const std::string& word, const char* op) 
   return word == "none" ? LossReduction::None : word == "mean" ? LossReduction::Mean : LossReduction::Sum;
 }
 
-// ---- distances --------------------------------------------------------------------------------------------------------
+// ---- distances
+// --------------------------------------------------------------------------------------------------------
 
 Tensor ops::mse_loss(const Tensor& input, const Tensor& target, LossReduction reduction) {
   check_pair("mse_loss", input, target);
@@ -81,7 +82,8 @@ Tensor ops::huber_loss(const Tensor& input, const Tensor& target, LossReduction 
   return reduce(where(less(d, Tensor::weak(delta)), square(d) * 0.5, (d - 0.5 * delta) * delta), reduction);
 }
 
-// ---- probabilities of one event -----------------------------------------------------------------------------------------
+// ---- probabilities of one event
+// -----------------------------------------------------------------------------------------
 
 static Tensor emit_binary(Op op, const Tensor& input, const Tensor& target) {
   const Tensor x = widen(input), t = ops::cast(as_floating(target, x), x.dtype());
@@ -152,15 +154,16 @@ Tensor ops::kl_div_batchmean(const Tensor& input, const Tensor& target, bool log
   return kl_div(input, target, LossReduction::Sum, log_target) / static_cast<double>(input.size(0));
 }
 
-// ---- margins --------------------------------------------------------------------------------------------------------------
+// ---- margins
+// --------------------------------------------------------------------------------------------------------------
 
 Tensor ops::hinge_loss(const Tensor& input, const Tensor& target, LossReduction reduction) {
   check_pair("hinge_loss", input, target);
   return reduce(relu(1.0 - input * as_floating(target, input)), reduction);
 }
 
-Tensor ops::multi_margin_loss(const Tensor& input, const Tensor& target, int64_t p, double margin,
-                              const Tensor& weight, LossReduction reduction) {
+Tensor ops::multi_margin_loss(const Tensor& input, const Tensor& target, int64_t p, double margin, const Tensor& weight,
+                              LossReduction reduction) {
   check_floating("multi_margin_loss", "input", input);
   check(p == 1 || p == 2, "multi_margin_loss: p must be 1 or 2, got ", p);
   check<ShapeError>(input.ndim() == 1 || input.ndim() == 2, "multi_margin_loss: input must be [C] or [N, C], got ",
@@ -187,14 +190,14 @@ Tensor ops::multi_margin_loss(const Tensor& input, const Tensor& target, int64_t
 Tensor ops::cosine_embedding_loss(const Tensor& input1, const Tensor& input2, const Tensor& target, double margin,
                                   LossReduction reduction) {
   check_pair("cosine_embedding_loss", input1, input2, "input2");
-  check<ShapeError>(input1.ndim() == 1 || input1.ndim() == 2, "cosine_embedding_loss: inputs must be [D] or [N, D], got ",
-                    input1.shape());
+  check<ShapeError>(input1.ndim() == 1 || input1.ndim() == 2,
+                    "cosine_embedding_loss: inputs must be [D] or [N, D], got ", input1.shape());
   const Shape samples = input1.ndim() == 1 ? Shape{} : Shape{input1.size(0)};
   check<ShapeError>(target.shape() == samples, "cosine_embedding_loss: target expects shape ", samples, ", got ",
                     target.shape());
   constexpr double kTiny = 1e-12;  // PyTorch's
-  const Tensor cosine = sum(input1 * input2, {-1}) /
-                        sqrt((sum_squares(input1, {-1}) + kTiny) * (sum_squares(input2, {-1}) + kTiny));
+  const Tensor cosine =
+      sum(input1 * input2, {-1}) / sqrt((sum_squares(input1, {-1}) + kTiny) * (sum_squares(input2, {-1}) + kTiny));
   const Tensor none = zeros_like(cosine);
   const Tensor alike = where(equal(target, Tensor::weak(1)), 1.0 - cosine, none);
   const Tensor apart = where(equal(target, Tensor::weak(-1)), relu(cosine - margin), none);

@@ -94,13 +94,15 @@ Tensors backward_decomposed(const Tensor& cotangent, const Tensor& input, const 
     out[0] = ops::reshape(rstd * d, input.shape());
   }
   if (b.want_affine) {
-    out[1] = ops::reshape(ops::sum(g * xhat, a.shared), weight.defined() ? weight.shape() : Shape{element_count(a.affine())});
+    out[1] = ops::reshape(ops::sum(g * xhat, a.shared),
+                          weight.defined() ? weight.shape() : Shape{element_count(a.affine())});
     out[2] = ops::reshape(ops::sum(g, a.shared), out[1].shape());
   }
   return out;
 }
 
-// ---- emitting, and the vjps that all share --------------------------------------------------------------------------------
+// ---- emitting, and the vjps that all share
+// --------------------------------------------------------------------------------
 
 Tensors emit_norm(Op op, const Tensors& in, const NormAttrs& a, int64_t statistics) {
   const DType t = in[0].dtype();
@@ -137,7 +139,8 @@ Tensors vjp_norm_backward(const Vjp& v) {
 // Runs f<float> or f<double>.
 #define LANNER_BY_DTYPE(f, ...) r.in[0].dtype() == DType::Float32 ? f<float>(__VA_ARGS__) : f<double>(__VA_ARGS__)
 
-// ---- rows: layer norm, RMS norm -------------------------------------------------------------------------------------------
+// ---- rows: layer norm, RMS norm
+// -------------------------------------------------------------------------------------------
 
 template <class T>
 void rows_forward(const Run& r) {
@@ -196,7 +199,8 @@ Tensor rows_norm(Op op, const Tensor& x, const Shape& shape, const Tensor& weigh
   return emit_norm(op, {ops::contiguous(x), contiguous_or_none(weight), contiguous_or_none(bias)}, attrs, rows)[0];
 }
 
-// ---- channels: group norm, batch norm ---------------------------------------------------------------------------------------
+// ---- channels: group norm, batch norm
+// ---------------------------------------------------------------------------------------
 
 // sizes of x seen as [N, C, length]
 struct Channels {
@@ -215,7 +219,8 @@ T inverse_std(T m2, int64_t count, double eps) {
 template <class T>
 void group_forward(const Run& r) {
   const auto& a = r.attrs.get<NormAttrs>();
-  const int64_t groups = a.view[0] * a.view[1], per_group = a.view[2], length = a.view[3], channels = a.view[1] * per_group;
+  const int64_t groups = a.view[0] * a.view[1], per_group = a.view[2], length = a.view[3],
+                channels = a.view[1] * per_group;
   const int64_t count = per_group * length;
   if (groups * count == 0) return;
   const T *x = r.in[0].data<T>(), *weight = data_or_null<T>(r.in[1]), *bias = data_or_null<T>(r.in[2]);
@@ -415,7 +420,8 @@ void batch_inference(const Run& r) {
 
 }  // namespace
 
-// ---- layer norm, RMS norm -------------------------------------------------------------------------------------------------
+// ---- layer norm, RMS norm
+// -------------------------------------------------------------------------------------------------
 
 Tensor ops::layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight, const Tensor& bias,
                        double eps) {
@@ -436,7 +442,8 @@ LANNER_VJP(RMSNorm) { return vjp_norm(v, Op::RMSNormBackward); }
 LANNER_RUN(RMSNormBackward) { LANNER_BY_DTYPE(rows_backward, r); }
 LANNER_VJP(RMSNormBackward) { return vjp_norm_backward(v); }
 
-// ---- group norm -------------------------------------------------------------------------------------------------------------
+// ---- group norm
+// -------------------------------------------------------------------------------------------------------------
 
 Tensor ops::group_norm(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, double eps) {
   check_floating("group_norm", "x", x);
@@ -457,7 +464,8 @@ LANNER_VJP(GroupNorm) { return vjp_norm(v, Op::GroupNormBackward); }
 LANNER_RUN(GroupNormBackward) { LANNER_BY_DTYPE(group_backward, r); }
 LANNER_VJP(GroupNormBackward) { return vjp_norm_backward(v); }
 
-// ---- batch norm -------------------------------------------------------------------------------------------------------------
+// ---- batch norm
+// -------------------------------------------------------------------------------------------------------------
 
 Tensor ops::batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
                        const Tensor& bias, bool training, double momentum, double eps) {
@@ -472,8 +480,8 @@ Tensor ops::batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor
         "batch_norm: running_mean and running_var come together or not at all");
   const bool by_batch = training || !running_mean.defined();
   if (is_half(x.dtype())) {
-    check<DTypeError>(!running_mean.defined() || !by_batch || (running_mean.dtype() == DType::Float32 &&
-                                                               running_var.dtype() == DType::Float32),
+    check<DTypeError>(!running_mean.defined() || !by_batch ||
+                          (running_mean.dtype() == DType::Float32 && running_var.dtype() == DType::Float32),
                       "batch_norm: with x in ", dtype_name(x.dtype()), " the running statistics must be float32, got ",
                       running_mean.defined() ? dtype_name(running_mean.dtype()) : "");
     return cast(batch_norm(to_float32(x), to_float32(running_mean), to_float32(running_var), to_float32(weight),

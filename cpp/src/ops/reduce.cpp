@@ -31,6 +31,8 @@ struct ScanAttrs {
 
 // float32 elements that one core adds up in about 20 us.
 constexpr int64_t kGrain = 1 << 16;
+// Four vectors of the widest registers.
+constexpr int64_t kFoldedColumns = 64;
 
 Shape reduced_shape(const Shape& shape, const Dims& axes, bool keepdims) {
   Shape out;
@@ -115,7 +117,8 @@ ReduceJob plan(const Shape& shape, const Dims& strides, const Dims& axes) {
   return job;
 }
 
-// ---- running it -------------------------------------------------------------------------------------------------------
+// ---- running it
+// -------------------------------------------------------------------------------------------------------
 
 template <class T>
 void fill(void* out, int64_t n, T value) {
@@ -170,22 +173,44 @@ void reduce_in_pieces(Reduction kind, DType dtype, const ReduceJob& job, const c
   reduce_rows_of(join, acc, partial.data(), out, pieces, outputs);
 }
 
-void reduce_into(Reduction kind, const Tensor& x, const Dims& axes, Tensor& out) {
-  const int64_t outputs = out.size();
-  if (outputs == 0) return;
-  if (x.size() == 0) return fill_identity(out.raw(), outputs, kind, x.dtype());
-  const ReduceJob job = plan(x.shape(), x.strides(), axes);
+void reduce_job(Reduction kind, DType dtype, const ReduceJob& job, const char* x, char* out, int64_t outputs);
+
+// Rows of few columns, one after the other in memory, leave most of a vector idle: they are seen as fewer rows of
+// several times the columns, whose results are then added.
+void reduce_folded(Reduction kind, DType dtype, const ReduceJob& job, const char* x, char* out) {
+  const int64_t columns = job.line, rows = job.reduced.size[0], fold = kFoldedColumns / columns;
+  const int64_t whole = rows / fold, rest = rows % fold, partials = fold + (rest > 0);
+  const DType acc = accumulator(kind, dtype);
+  Workspace partial(static_cast<size_t>(partials * columns) * itemsize(acc));
+  const auto part = [&](int64_t first, int64_t n, int64_t width, int64_t to) {
+    reduce_job(kind, dtype, plan({n, width}, {width, 1}, {0}),
+               x + first * columns * static_cast<int64_t>(itemsize(dtype)),
+               partial.as<char>() + to * columns * static_cast<int64_t>(itemsize(acc)), width);
+  };
+  part(0, whole, fold * columns, 0);
+  if (rest > 0) part(whole * fold, rest, columns, fold);
+  reduce_rows_of(kind == Reduction::SumSquares ? Reduction::Sum : kind, acc, partial.data(), out, partials, columns);
+}
+
+void reduce_job(Reduction kind, DType dtype, const ReduceJob& job, const char* x, char* out, int64_t outputs) {
   const int64_t walked = count(job.reduced);
   const int64_t tiles = job.columns ? (job.line + cpu::kReduceTile - 1) / cpu::kReduceTile : 1;
   const int64_t units = count(job.kept) * tiles;
-  const int64_t per_unit = std::max<int64_t>(1, x.size() / units);
-  if (units < 8 && per_unit > kGrain)
-    return reduce_in_pieces(kind, x.dtype(), job, static_cast<const char*>(x.raw()), static_cast<char*>(out.raw()),
-                            outputs, units, walked);
-  const cpu::ReduceFn reduce =
-      cpu::kernels().reduce->reduce[static_cast<int>(kind)][static_cast<int>(x.dtype())];
+  const int64_t elements = count(job.kept) * walked * job.line, per_unit = std::max<int64_t>(1, elements / units);
+  if (job.columns && job.kept.rank == 0 && job.reduced.rank == 1 && job.reduced.stride[0] == job.line &&
+      job.line <= kFoldedColumns / 2 && elements >= 64 * kFoldedColumns)
+    return reduce_folded(kind, dtype, job, x, out);
+  if (units < 8 && per_unit > kGrain) return reduce_in_pieces(kind, dtype, job, x, out, outputs, units, walked);
+  const cpu::ReduceFn reduce = cpu::kernels().reduce->reduce[static_cast<int>(kind)][static_cast<int>(dtype)];
   parallel_for(units, std::max<int64_t>(1, kGrain / per_unit),
-               [&](int64_t begin, int64_t end) { reduce(job, x.raw(), out.raw(), begin, end, 0, walked); });
+               [&](int64_t begin, int64_t end) { reduce(job, x, out, begin, end, 0, walked); });
+}
+
+void reduce_into(Reduction kind, const Tensor& x, const Dims& axes, Tensor& out) {
+  if (out.size() == 0) return;
+  if (x.size() == 0) return fill_identity(out.raw(), out.size(), kind, x.dtype());
+  reduce_job(kind, x.dtype(), plan(x.shape(), x.strides(), axes), static_cast<const char*>(x.raw()),
+             static_cast<char*>(out.raw()), out.size());
 }
 
 void run_reduce(const Run& r, Reduction kind) { reduce_into(kind, r.in[0], r.attrs.get<ReduceAttrs>().axes, r.out[0]); }
@@ -198,7 +223,8 @@ void divide_by(Tensor& x, int64_t n) {
   });
 }
 
-// ---- helpers of the public functions and of the vjps --------------------------------------------------------------------
+// ---- helpers of the public functions and of the vjps
+// --------------------------------------------------------------------
 
 // Half dtypes are reduced in float32.
 template <class F>
@@ -213,8 +239,8 @@ Tensor emit_reduce(Op op, Reduction kind, const Tensor& x, const ops::Axes& axes
 
 Tensor emit_extreme(Op op, Reduction kind, const Tensor& x, const ops::Axes& axes, bool keepdims) {
   const Dims reduced = axes.of(x, op_name(op));
-  check<ShapeError>(x.size() > 0 || element_count(reduced_shape(x.shape(), reduced, false)) == 0, op_name(op),
-                    ": x ", x.shape(), " has no elements along axes ", reduced, ", so that there is no extreme");
+  check<ShapeError>(x.size() > 0 || element_count(reduced_shape(x.shape(), reduced, false)) == 0, op_name(op), ": x ",
+                    x.shape(), " has no elements along axes ", reduced, ", so that there is no extreme");
   return in_float32(x, [&](const Tensor& y) { return emit_reduce(op, kind, y, axes, keepdims); });
 }
 
@@ -255,7 +281,8 @@ Dims ops::Axes::of(const Tensor& x, const char* op) const {
   return out;
 }
 
-// ---- sum, prod, mean ----------------------------------------------------------------------------------------------------
+// ---- sum, prod, mean
+// ----------------------------------------------------------------------------------------------------
 
 Tensor ops::sum(const Tensor& x, const Axes& axes, bool keepdims, std::optional<DType> dtype) {
   if (dtype) return cast(sum(cast(x, *dtype), axes, keepdims), *dtype);
@@ -332,7 +359,8 @@ Tensor ops::std(const Tensor& x, const Axes& axes, double correction, bool keepd
   return in_float32(x, [&](const Tensor& y) { return sqrt_or_zero(var(y, axes.of(y, "std"), correction, keepdims)); });
 }
 
-// ---- max, min, any, all -------------------------------------------------------------------------------------------------
+// ---- max, min, any, all
+// -------------------------------------------------------------------------------------------------
 
 Tensor ops::max(const Tensor& x, const Axes& axes, bool keepdims) {
   return emit_extreme(Op::Max, Reduction::Max, x, axes, keepdims);
@@ -374,7 +402,8 @@ Tensor ops::logsumexp(const Tensor& x, const Axes& axes, bool keepdims) {
   });
 }
 
-// ---- argmax, argmin -----------------------------------------------------------------------------------------------------
+// ---- argmax, argmin
+// -----------------------------------------------------------------------------------------------------
 
 static Tensor emit_arg(Op op, const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
   const char* name = op_name(op);
@@ -419,11 +448,13 @@ Tensor ops::argmin(const Tensor& x, std::optional<int64_t> axis, bool keepdims) 
 }
 LANNER_RUN(ArgMin) { run_arg(r, cpu::kernels().reduce->argmin); }
 
-// ---- cumulative -----------------------------------------------------------------------------------------------------------
+// ---- cumulative
+// -----------------------------------------------------------------------------------------------------------
 
 static Tensor emit_cumulative(Op op, const Tensor& x, int axis, bool reverse) {
   return in_float32(x, [&](const Tensor& y) {
-    return emit(op, {ops::contiguous(y)}, ScanAttrs{axis, reverse}, {y.shape(), accumulator(Reduction::Sum, y.dtype())});
+    return emit(op, {ops::contiguous(y)}, ScanAttrs{axis, reverse},
+                {y.shape(), accumulator(Reduction::Sum, y.dtype())});
   });
 }
 
@@ -467,14 +498,15 @@ LANNER_VJP(CumulativeProd) {
     Tensor y = in[0];
     const int64_t n = y.size(axis);
     for (int64_t step = 1; step < n; step *= 2)
-      y = ops::concat({ops::narrow(y, axis, 0, step),
-                       ops::narrow(y, axis, step, n - step) * ops::narrow(y, axis, 0, n - step)},
-                      axis);
+      y = ops::concat(
+          {ops::narrow(y, axis, 0, step), ops::narrow(y, axis, step, n - step) * ops::narrow(y, axis, 0, n - step)},
+          axis);
     return Tensors{y};
   });
 }
 
-// ---- norms ------------------------------------------------------------------------------------------------------------------
+// ---- norms
+// ------------------------------------------------------------------------------------------------------------------
 
 Tensor ops::norm(const Tensor& x, double ord, const Axes& axes, bool keepdims) {
   check_floating("norm", "x", x);

@@ -73,8 +73,9 @@ void rows_backward(const T* g, const T* x, const T* weight, const T* mean, const
   }
 }
 
-// ---- channels ---------------------------------------------------------------------------------------------------------
-// length = 1 makes a channel a column, so that vectors run over channels; otherwise they run along `length`.
+// ---- channels
+// --------------------------------------------------------------------------------------------------------- length = 1
+// makes a channel a column, so that vectors run over channels; otherwise they run along `length`.
 
 template <class T>
 void moments(const T* x, const ChannelRange& r, T* mean, T* m2) {
@@ -129,9 +130,8 @@ LANNER_INLINE void each_element(const ChannelRange& r, F f) {
   for (int64_t n = r.n0; n < r.n1; ++n) {
     if (r.length == 1) {
       const int64_t base = n * stride + r.c0;
-      each_vector<T>(r.c1 - r.c0, [&](auto v, int64_t i) {
-        f(v, base + i, [&](const T* p) { return v.load(p + r.c0 + i); });
-      });
+      each_vector<T>(r.c1 - r.c0,
+                     [&](auto v, int64_t i) { f(v, base + i, [&](const T* p) { return v.load(p + r.c0 + i); }); });
       continue;
     }
     for (int64_t c = r.c0; c < r.c1; ++c) {
@@ -188,8 +188,8 @@ void backward_sums(const T* g, const T* x, const ChannelRange& r, const T* mean,
 }
 
 template <class T>
-void backward_apply(const T* g, const T* x, T* dx, const ChannelRange& r, const T* mean, const T* scale,
-                    const T* slope, const T* offset) {
+void backward_apply(const T* g, const T* x, T* dx, const ChannelRange& r, const T* mean, const T* scale, const T* slope,
+                    const T* offset) {
   each_element<T>(r, [&](auto v, int64_t at, auto channel) {
     const V<T> d = v.load(x + at) - channel(mean);
     v.store(dx + at, v.load(g + at) * channel(scale) - d * channel(slope) - channel(offset));
@@ -197,8 +197,8 @@ void backward_apply(const T* g, const T* x, T* dx, const ChannelRange& r, const 
 }
 
 template <class T>
-constexpr NormOf<T> kNorm = {rows_forward<T>, rows_backward<T>, moments<T>,       apply<T>,
-                             backward_sums<T>, backward_apply<T>};
+constexpr NormOf<T> kNorm = {rows_forward<T>, rows_backward<T>, moments<T>,
+                             apply<T>,        backward_sums<T>, backward_apply<T>};
 
 }  // namespace
 

