@@ -3,8 +3,8 @@
     python gradient_descent.py [--short]
 
 First one weight w = 5, one example x = 2, y = 6 and the loss (w x - y)^2 / 2, whose slope at 5 is (10 - 6) * 2 = 8.
-Then a linear model of the diabetes table (B. Efron et al., "Least angle regression", 2004) by full batch, mini-batch and one
-sample at a time, beside the closed-form solution; and what a rate that is too large does.
+Then a linear model of the diabetes table (B. Efron et al., "Least angle regression", 2004) by full batch, mini-batch
+and one sample at a time, beside the closed-form solution; and what a rate that is too large does.
 """
 
 import argparse
@@ -85,8 +85,8 @@ def main():
     if math.isfinite(errors[-1]) and errors[-1] < 1e3:
         print("\nA rate of 1.0 still converges here.")
     else:
-        print(f"\nA rate of 1.0 diverges: after {len(errors)} epochs the error is {errors[-1]:.3g}. The largest curvature")
-        print("of this loss is above 2 / rate, so each step lands farther up the other side than it came from.")
+        print(f"\nA rate of 1.0 diverges: after {len(errors)} epochs the error is {errors[-1]:.3g}. The largest")
+        print("curvature of this loss is above 2 / rate, so each step lands farther up the other side than it came from.")
     curves["rate 1.0, full batch"] = errors
 
     import matplotlib

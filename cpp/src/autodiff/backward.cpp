@@ -164,9 +164,9 @@ class Walk {
 
   Tensors run_vjp(Node& node, const Tensors& g) {
     const uint32_t traits = op_traits(node.op);
-    uint32_t wanted = 0;
+    uint64_t wanted = 0;
     for (size_t i = 0; i < node.in.size(); ++i) {
-      if (wants(node.in[i])) wanted |= 1u << i;
+      if (i < 64 && wants(node.in[i])) wanted |= uint64_t{1} << i;
       const bool used = node.in[i].defined() && (traits & (kVjpUsesIn0 << std::min<size_t>(i, 4)));
       check(!used || node.in[i].version() == node.in_versions[i], "backward: ", node.label(), " needs its input ", i,
             " (shape ", node.in[i].defined() ? node.in[i].shape() : Shape{},

@@ -84,8 +84,8 @@ struct Vjp {
   const Tensors& out;
   const Tensors& g;
   const Attrs& attrs;
-  uint32_t wanted;  // bit i: input i wants a gradient
-  bool needs(size_t i) const { return (wanted >> i) & 1; }
+  uint64_t wanted;  // bit i: input i wants a gradient; of inputs past the 64th it is not known, and taken to be so
+  bool needs(size_t i) const { return i >= 64 || ((wanted >> i) & 1); }
 };
 
 using RunFn = void (*)(const Run&);
