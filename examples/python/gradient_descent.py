@@ -86,7 +86,7 @@ def main():
         print("\nA rate of 1.0 still converges here.")
     else:
         print(f"\nA rate of 1.0 diverges: after {len(errors)} epochs the error is {errors[-1]:.3g}. The largest")
-        print("curvature of this loss is above 2 / rate, so each step lands farther up the other side than it came from.")
+        print("curvature of this loss is above 2 / rate: each step lands farther up the other side than it came from.")
     curves["rate 1.0, full batch"] = errors
 
     import matplotlib
