@@ -69,6 +69,18 @@ def test_broadcast_views():
     assert ln.linear(x, ln.broadcast_to(ln.tensor([0.5]), (3, 40))).tolist() == [[40.0] * 3] * 30
 
 
+def test_axes_of_size_1_among_the_rows():
+    rng = np.random.default_rng(2)
+    x, w = rng.standard_normal((8, 6)).astype(np.float32), rng.standard_normal((5, 6)).astype(np.float32)
+    for axis in range(3):
+        rows, weight = ln.expand_dims(ln.tensor(x), axis=axis), ln.tensor(w)
+        if axis == 2:
+            rows = ln.matrix_transpose(rows)
+        want = np.swapaxes(x[:, :, None], 1, 2) @ w.T if axis else (x @ w.T)[None]
+        np.testing.assert_allclose(ln.linear(rows, weight).numpy(), want, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(ln.matmul(rows, ln.matrix_transpose(weight)).numpy(), want, rtol=1e-5, atol=1e-5)
+
+
 def test_gradient_of_a_shared_matrix_has_its_shape():
     x, w = ln.ones((2, 3, 4)), ln.ones((4, 5), requires_grad=True)
     ln.sum(ln.matmul(x, w)).backward()

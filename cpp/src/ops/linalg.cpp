@@ -21,12 +21,17 @@ Matrix matrix_of(const Tensor& x) {
   return m;
 }
 
-// Can axes [0, last] be walked as one, with the stride of the last?
-bool is_one_axis(const Tensor& x, int last) {
-  int64_t expected = x.strides()[last];
-  for (int i = last; i > 0; --i) {
-    expected *= x.shape()[i];
-    if (x.shape()[i - 1] != 1 && x.strides()[i - 1] != expected) return false;
+// Can axes [0, last] be walked as one? Then *stride is how; axes of size 1 have no say.
+bool is_one_axis(const Tensor& x, int last, int64_t* stride) {
+  bool found = false;
+  int64_t next = 0;  // the stride that the axis before must have
+  *stride = 0;
+  for (int i = last; i >= 0; --i) {
+    if (x.shape()[i] == 1) continue;
+    if (found && x.strides()[i] != next) return false;
+    if (!found) *stride = x.strides()[i];
+    found = true;
+    next = x.strides()[i] * x.shape()[i];
   }
   return true;
 }
@@ -76,8 +81,10 @@ void run_float_matmul(const Tensor& a, const Tensor& b, const Tensor& c) {
   const Shape batch = batch_shape(c);
   if (c.size() == 0) return;
   const bool one_b = element_count(batch_shape(b)) == 1;
-  if (one_b && batch_shape(a) == batch && is_one_axis(a, a.ndim() - 2)) {
+  int64_t row_stride;
+  if (one_b && batch_shape(a) == batch && is_one_axis(a, a.ndim() - 2, &row_stride)) {
     g.m *= element_count(batch);  // the batch is more rows
+    g.a_row = row_stride;
     gemm(g);
     return;
   }
@@ -160,7 +167,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (!is_floating(dtype)) return linear_decomposed(a, w, b);
   Shape shape = x.shape();
   shape[shape.size() - 1] = weight.size(0);
-  const bool rows = a.ndim() == 1 || is_one_axis(a, a.ndim() - 2);
+  int64_t row_stride;
+  const bool rows = is_one_axis(a, a.ndim() - 2, &row_stride);
   return emit(Op::Linear, {rows ? a : contiguous(a), w, b.defined() ? contiguous(b) : b}, {}, {shape, dtype});
 }
 
@@ -287,7 +295,8 @@ void run_float_linear(const Run& r) {
   g.n = w.size(0), g.k = w.size(1);
   g.m = 1;
   for (int i = 0; i < x.ndim() - 1; ++i) g.m *= x.size(i);
-  g.a = x.data<T>(), g.a_row = x.ndim() > 1 ? x.strides()[x.ndim() - 2] : 0, g.a_col = g.k == 1 ? 1 : x.strides().back();
+  is_one_axis(x, x.ndim() - 2, &g.a_row);
+  g.a = x.data<T>(), g.a_col = g.k == 1 ? 1 : x.strides().back();
   g.b = w.data<T>(), g.b_row = w.strides()[1], g.b_col = g.n == 1 ? 1 : w.strides()[0];
   g.c = r.out[0].data<T>(), g.c_row = g.n;
   if (bias.defined()) g.epilogue.bias_per_column = bias.data<T>();
