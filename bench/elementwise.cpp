@@ -1,4 +1,5 @@
-// Elementwise kernels on neighbours, in the first-level cache and from memory; ops with broadcasting, casts and transposes.
+// Elementwise kernels on neighbours, in the first-level cache and from memory; ops with broadcasting, casts and
+// transposes.
 #include <benchmark/benchmark.h>
 
 #include <cstring>
@@ -27,7 +28,8 @@ template <class T>
 void one_input(benchmark::State& state, const char* name) {
   const int64_t n = state.range(0);
   std::vector<T> x(static_cast<size_t>(n)), y(x.size());
-  for (int64_t i = 0; i < n; ++i) x[static_cast<size_t>(i)] = static_cast<T>(0.01 + 4.0 * static_cast<double>(i) / static_cast<double>(n));
+  for (int64_t i = 0; i < n; ++i)
+    x[static_cast<size_t>(i)] = static_cast<T>(0.01 + 4.0 * static_cast<double>(i) / static_cast<double>(n));
   cpu::Block b;
   b.rows = 1;
   b.columns = n;
@@ -46,15 +48,18 @@ void one_input(benchmark::State& state, const char* name) {
 }
 
 void register_kernels() {
-  for (const char* name : {"relu", "exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "gelu", "silu", "softplus", "sin",
-                           "atan", "sqrt"}) {
-    benchmark::RegisterBenchmark((std::string("kernel/") + name + "/float32").c_str(), one_input<float>, name)->Arg(4096);
-    benchmark::RegisterBenchmark((std::string("kernel/") + name + "/float64").c_str(), one_input<double>, name)->Arg(4096);
+  for (const char* name : {"relu", "exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "gelu", "silu", "softplus",
+                           "sin", "atan", "sqrt"}) {
+    benchmark::RegisterBenchmark((std::string("kernel/") + name + "/float32").c_str(), one_input<float>, name)
+        ->Arg(4096);
+    benchmark::RegisterBenchmark((std::string("kernel/") + name + "/float64").c_str(), one_input<double>, name)
+        ->Arg(4096);
   }
 }
 const bool registered = (register_kernels(), true);
 
-// Ops as users call them, allocation and dispatch included. Small ones first: a bias, an activation of LeNet-5, of ResNet.
+// Ops as users call them, allocation and dispatch included. Small ones first: a bias, an activation of LeNet-5, of
+// ResNet.
 template <class F>
 void op(benchmark::State& state, int64_t bytes, F f) {
   NoGrad off;
@@ -87,7 +92,8 @@ void bias_of_rows(benchmark::State& state) {
 BENCHMARK(bias_of_rows)->Args({64, 10})->Args({64, 128})->Args({4096, 10})->Args({512, 4096});
 
 void bias_of_channels(benchmark::State& state) {
-  const Tensor x = ops::ones({64, state.range(0), state.range(1), state.range(1)}), bias = ops::ones({state.range(0), 1, 1});
+  const Tensor x = ops::ones({64, state.range(0), state.range(1), state.range(1)}),
+               bias = ops::ones({state.range(0), 1, 1});
   op(state, 8 * x.size(), [&] { return x + bias; });
 }
 BENCHMARK(bias_of_channels)->Args({6, 28})->Args({16, 10})->Args({256, 7});

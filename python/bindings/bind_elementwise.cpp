@@ -1,4 +1,5 @@
-// The functions of one and two tensors come from elementwise.def; those with parameters, and the makers of tensors, follow.
+// The functions of one and two tensors come from elementwise.def; those with parameters, and the makers of tensors,
+// follow.
 #include "bindings.h"
 #include "lanner/ops/elementwise.h"
 
@@ -14,27 +15,30 @@ std::string documented(const char* what, const char* example, const char* result
 void bind_table(py::module_& m) {
 #define LANNER_ELEMENTWISE_1(Name, name, python_name, traits, what, example, result) \
   m.def(#python_name, &ops::name, "x"_a, NoGil(), documented(what, example, result).c_str());
-#define LANNER_ELEMENTWISE_2(Name, name, python_name, traits, what, example, result)                          \
-  m.def(                                                                                                      \
-      #python_name, [](const Operand& x1, const Operand& x2) { return ops::name(x1, x2); }, "x1"_a, "x2"_a,   \
-      NoGil(), documented(what, example, result).c_str());
+#define LANNER_ELEMENTWISE_2(Name, name, python_name, traits, what, example, result)                                 \
+  m.def(                                                                                                             \
+      #python_name, [](const Operand& x1, const Operand& x2) { return ops::name(x1, x2); }, "x1"_a, "x2"_a, NoGil(), \
+      documented(what, example, result).c_str());
 #include "lanner/ops/elementwise.def"
 }
 
 void bind_selection(py::module_& m) {
-  m.def("positive", [](const Tensor& x) { return x; }, "x"_a, R"(``x`` itself.
+  m.def(
+      "positive", [](const Tensor& x) { return x; }, "x"_a, R"(``x`` itself.
 
 >>> ln.positive(ln.tensor([1, -2]))
 tensor([ 1, -2])
 )");
-  m.def("pow", [](const Operand& x1, const Operand& x2) { return ops::pow(x1, x2); }, "x1"_a, "x2"_a, NoGil(),
-        R"(x1 to the power x2, element by element; an integer to a negative power is 0, but for 1 and -1.
+  m.def(
+      "pow", [](const Operand& x1, const Operand& x2) { return ops::pow(x1, x2); }, "x1"_a, "x2"_a, NoGil(),
+      R"(x1 to the power x2, element by element; an integer to a negative power is 0, but for 1 and -1.
 
 >>> ln.pow(ln.tensor([2, 3]), 3)
 tensor([ 8, 27])
 )");
   m.def(
-      "where", [](const Operand& condition, const Operand& x1, const Operand& x2) { return ops::where(condition, x1, x2); },
+      "where",
+      [](const Operand& condition, const Operand& x1, const Operand& x2) { return ops::where(condition, x1, x2); },
       "condition"_a, "x1"_a, "x2"_a, NoGil(), R"(``x1`` where the condition is true (not 0), else ``x2``.
 
 >>> ln.where(ln.tensor([True, False]), ln.tensor([1.0, 2.0]), 0)
@@ -74,7 +78,8 @@ lanner.float32
 }
 
 void bind_activations(py::module_& m) {
-  m.def("leaky_relu", &ops::leaky_relu, "x"_a, "negative_slope"_a = 0.01, NoGil(), R"(x above 0, ``negative_slope * x`` below.
+  m.def("leaky_relu", &ops::leaky_relu, "x"_a, "negative_slope"_a = 0.01, NoGil(),
+        R"(x above 0, ``negative_slope * x`` below.
 
 >>> ln.leaky_relu(ln.tensor([-1.0, 1.0]), 0.25)
 tensor([-0.25,  1.  ])
@@ -87,7 +92,8 @@ tensor([-0.63212056,  1.        ], dtype=float64)
   m.def(
       "gelu",
       [](const Tensor& x, const std::string& approximate) {
-        check(approximate == "none" || approximate == "tanh", "gelu: approximate is 'none' or 'tanh', got '", approximate, "'");
+        check(approximate == "none" || approximate == "tanh", "gelu: approximate is 'none' or 'tanh', got '",
+              approximate, "'");
         return ops::gelu(x, approximate == "tanh");
       },
       "x"_a, "approximate"_a = "none", NoGil(), R"(x times the probability that a standard normal variable is below x.
@@ -109,7 +115,8 @@ tensor([  0.69314718, 100.        ], dtype=float64)
 >>> ln.hardtanh(ln.tensor([-2.0, 0.5]))
 tensor([-1. ,  0.5])
 )");
-  m.def("threshold", &ops::threshold, "x"_a, "threshold"_a, "value"_a, NoGil(), R"(x where it is above ``threshold``, else ``value``.
+  m.def("threshold", &ops::threshold, "x"_a, "threshold"_a, "value"_a, NoGil(),
+        R"(x where it is above ``threshold``, else ``value``.
 
 >>> ln.threshold(ln.tensor([-1.0, 1.0]), 0.5, 20.0)
 tensor([20.,  1.])
@@ -164,13 +171,17 @@ Tensor make_arange(const Operand& start, const std::optional<Operand>& stop, con
 }
 
 void bind_makers(py::module_& m) {
-  bind_filled(m, "zeros", [](const Shape& s, DType t) { return ops::zeros(s, t); }, R"(A tensor of zeros, float32 unless said otherwise.
+  bind_filled(
+      m, "zeros", [](const Shape& s, DType t) { return ops::zeros(s, t); },
+      R"(A tensor of zeros, float32 unless said otherwise.
 
 >>> ln.zeros((2, 2))
 tensor([[0., 0.],
         [0., 0.]])
 )");
-  bind_filled(m, "ones", [](const Shape& s, DType t) { return ops::ones(s, t); }, R"(A tensor of ones, float32 unless said otherwise.
+  bind_filled(
+      m, "ones", [](const Shape& s, DType t) { return ops::ones(s, t); },
+      R"(A tensor of ones, float32 unless said otherwise.
 
 >>> ln.ones(3, dtype=ln.int64)
 tensor([1, 1, 1])
@@ -180,12 +191,15 @@ tensor([1, 1, 1])
 >>> ln.empty((2, 3)).shape
 (2, 3)
 )");
-  bind_like(m, "zeros_like", [](const Shape& s, DType t) { return ops::zeros(s, t); }, R"(Zeros in the shape and dtype of ``x``.
+  bind_like(
+      m, "zeros_like", [](const Shape& s, DType t) { return ops::zeros(s, t); },
+      R"(Zeros in the shape and dtype of ``x``.
 
 >>> ln.zeros_like(ln.tensor([1, 2]))
 tensor([0, 0])
 )");
-  bind_like(m, "ones_like", [](const Shape& s, DType t) { return ops::ones(s, t); }, R"(Ones in the shape and dtype of ``x``.
+  bind_like(
+      m, "ones_like", [](const Shape& s, DType t) { return ops::ones(s, t); }, R"(Ones in the shape and dtype of ``x``.
 
 >>> ln.ones_like(ln.tensor([1, 2]))
 tensor([1, 1])
@@ -200,7 +214,8 @@ tensor([1, 1])
       [](const Shape& shape, const Operand& value, const MaybeDType& dtype, const MaybeDevice&, bool requires_grad) {
         return wanting_grad(make_full(shape, value, dtype), requires_grad);
       },
-      "shape"_a, "fill_value"_a, py::kw_only(), "dtype"_a = py::none(), "device"_a = py::none(), "requires_grad"_a = false,
+      "shape"_a, "fill_value"_a, py::kw_only(), "dtype"_a = py::none(), "device"_a = py::none(),
+      "requires_grad"_a = false,
       R"(A tensor of one value, whose kind decides the dtype unless it is given.
 
 >>> ln.full((3,), 0.5)
@@ -220,11 +235,11 @@ tensor([7, 7])
   m.def(
       "arange",
       [](const Operand& start, const std::optional<Operand>& stop, const Operand& step, const MaybeDType& dtype,
-         const MaybeDevice&, bool requires_grad) {
-        return wanting_grad(make_arange(start, stop, step, dtype), requires_grad);
-      },
+         const MaybeDevice&,
+         bool requires_grad) { return wanting_grad(make_arange(start, stop, step, dtype), requires_grad); },
       "start"_a, "stop"_a = py::none(), "step"_a = 1, py::kw_only(), "dtype"_a = py::none(), "device"_a = py::none(),
-      "requires_grad"_a = false, R"(``start``, ``start + step``, ... up to but without ``stop``; ``arange(n)`` counts from 0.
+      "requires_grad"_a = false,
+      R"(``start``, ``start + step``, ... up to but without ``stop``; ``arange(n)`` counts from 0.
 
 >>> ln.arange(1, 10, 3)
 tensor([1, 4, 7])
@@ -236,7 +251,8 @@ tensor([1, 4, 7])
         return wanting_grad(ops::linspace(start, stop, num, dtype.value_or(DType::Float32), endpoint), requires_grad);
       },
       "start"_a, "stop"_a, "num"_a, py::kw_only(), "dtype"_a = py::none(), "device"_a = py::none(), "endpoint"_a = true,
-      "requires_grad"_a = false, R"(``num`` values evenly spaced from ``start`` to ``stop``, which is left out with ``endpoint=False``.
+      "requires_grad"_a = false,
+      R"(``num`` values evenly spaced from ``start`` to ``stop``, which is left out with ``endpoint=False``.
 
 >>> ln.linspace(0, 1, 5)
 tensor([0.  , 0.25, 0.5 , 0.75, 1.  ])

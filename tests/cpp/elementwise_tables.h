@@ -19,7 +19,8 @@ inline const cpu::ElementwiseKernel& kernel(const cpu::KernelTable& table, const
 
 // The kernel of one input on neighbours.
 template <class T>
-std::vector<T> run(const cpu::KernelTable& table, const char* name, const std::vector<T>& x, const double* params = nullptr) {
+std::vector<T> run(const cpu::KernelTable& table, const char* name, const std::vector<T>& x,
+                   const double* params = nullptr) {
   std::vector<T> y(x.size());
   cpu::Block b;
   b.rows = 1;

@@ -49,7 +49,8 @@ Tensor counting(const Shape& shape, DType dtype = DType::Float32) {
   return ops::reshape(ops::cast(ops::arange(int64_t{0}, element_count(shape), int64_t{1}), dtype), shape);
 }
 
-// ---- the driver ------------------------------------------------------------------------------------------------------
+// ---- the driver
+// ------------------------------------------------------------------------------------------------------
 
 // Views of all kinds with one shape: permuted, stepped, reversed, repeated, of another dtype.
 std::vector<Tensor> views(const Shape& shape) {
@@ -84,7 +85,8 @@ std::vector<Tensor> views(const Shape& shape) {
 
 TEST(Driver, EveryPairOfLayouts) {
   on_each_isa([] {
-    for (const Shape& shape : {Shape{5}, Shape{3, 7}, Shape{70, 33}, Shape{2, 3, 5}, Shape{4, 1, 9}, Shape{2, 3, 2, 5}}) {
+    for (const Shape& shape :
+         {Shape{5}, Shape{3, 7}, Shape{70, 33}, Shape{2, 3, 5}, Shape{4, 1, 9}, Shape{2, 3, 2, 5}}) {
       const std::vector<Tensor> all = views(shape);
       for (size_t i = 0; i < all.size(); ++i)
         for (size_t j = 0; j < all.size(); ++j) {
@@ -92,7 +94,8 @@ TEST(Driver, EveryPairOfLayouts) {
           for_each_index(shape, [&](const Dims& index) {
             const double a = at(all[i], index), b = at(all[j], index), sum = at(y, index);
             const bool small = y.dtype() == DType::UInt8;
-            ASSERT_EQ(sum, small ? std::fmod(a + b, 256) : a + b) << shape << " views " << i << " and " << j << " at " << index;
+            ASSERT_EQ(sum, small ? std::fmod(a + b, 256) : a + b)
+                << shape << " views " << i << " and " << j << " at " << index;
           });
         }
     }
@@ -147,7 +150,8 @@ TEST(Driver, OverlappingCopy) {
   });
 }
 
-// ---- casts ------------------------------------------------------------------------------------------------------------
+// ---- casts
+// ------------------------------------------------------------------------------------------------------------
 
 TEST(Cast, EveryPairOfDTypes) {
   on_each_isa([] {
@@ -186,7 +190,8 @@ TEST(Cast, IntegersWrapAndFractionsAreCut) {
 TEST(Cast, HalfPrecisionRoundsToEven) {
   on_each_isa([] {
     std::vector<float> values;
-    for (uint64_t bits = 0; bits < (uint64_t{1} << 32); bits += 4093) values.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits)));
+    for (uint64_t bits = 0; bits < (uint64_t{1} << 32); bits += 4093)
+      values.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits)));
     const auto n = static_cast<int64_t>(values.size());
     const Tensor x = Tensor::from_vector(values, {n});
     const Tensor half = ops::cast(x, DType::Float16), brain = ops::cast(x, DType::BFloat16);
@@ -217,7 +222,8 @@ TEST(Cast, HalfPrecisionRoundsToEven) {
   });
 }
 
-// ---- integers ---------------------------------------------------------------------------------------------------------
+// ---- integers
+// ---------------------------------------------------------------------------------------------------------
 
 template <class T>
 T one(const char* name, T a, T b) {
@@ -272,7 +278,8 @@ TEST(Integers, Edges) {
   });
 }
 
-// ---- dtypes and operators ---------------------------------------------------------------------------------------------
+// ---- dtypes and operators
+// ---------------------------------------------------------------------------------------------
 
 TEST(DTypes, Promotion) {
   EXPECT_EQ(promote(DType::Bool, DType::UInt8), DType::UInt8);

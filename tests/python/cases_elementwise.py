@@ -90,7 +90,9 @@ CASES = [
     unary("isfinite", np.isfinite, **NO_GRADIENT),
     unary("signbit", np.signbit, **NO_GRADIENT),
     unary("logical_not", np.logical_not, **NO_GRADIENT),
-    unary("leaky_relu", lambda x, negative_slope: np.where(x > 0, x, negative_slope * x), kwargs={"negative_slope": 0.2}),
+    unary(
+        "leaky_relu", lambda x, negative_slope: np.where(x > 0, x, negative_slope * x), kwargs={"negative_slope": 0.2}
+    ),
     unary("elu", lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x)), kwargs={"alpha": 1.5}),
     unary("gelu", lambda x: x * 0.5 * erfc(-x / math.sqrt(2)), -4.0, 4.0),
     unary(
@@ -99,22 +101,43 @@ CASES = [
         kwargs={"approximate": "tanh"},
     ),
     unary("softplus", lambda x: np.logaddexp(0, x), -19.0, 19.0),
-    unary("softplus", lambda x, beta, threshold: np.where(2 * x > 1, x, np.logaddexp(0, 2 * x) / 2),
-          kwargs={"beta": 2.0, "threshold": 1.0}),
-    unary("hardtanh", lambda x, min_val, max_val: np.clip(x, min_val, max_val), kwargs={"min_val": -0.5, "max_val": 1.5}),
-    unary("threshold", lambda x, threshold, value: np.where(x > threshold, x, value), kwargs={"threshold": 0.5, "value": -3.0}),
-    unary("clip", lambda x, min, max: np.clip(x, min, max), kwargs={"min": -1, "max": 0.5}),  # noqa: A006
-    unary("clip", lambda x, min: np.maximum(x, min), kwargs={"min": 0.25}),  # noqa: A006
-    Case("clip-tensors", ln.clip, [[(3, 17), (17,), (3, 1)]], lambda x, a, b: np.minimum(np.maximum(x, a), b),
-         dtypes=ALL_FLOATS, low=[-2.0, -2.0, 0.1], high=[2.0, 0.0, 2.0]),
+    unary(
+        "softplus",
+        lambda x, beta, threshold: np.where(2 * x > 1, x, np.logaddexp(0, 2 * x) / 2),
+        kwargs={"beta": 2.0, "threshold": 1.0},
+    ),
+    unary(
+        "hardtanh", lambda x, min_val, max_val: np.clip(x, min_val, max_val), kwargs={"min_val": -0.5, "max_val": 1.5}
+    ),
+    unary(
+        "threshold",
+        lambda x, threshold, value: np.where(x > threshold, x, value),
+        kwargs={"threshold": 0.5, "value": -3.0},
+    ),
+    unary("clip", lambda x, min, max: np.clip(x, min, max), kwargs={"min": -1, "max": 0.5}),
+    unary("clip", lambda x, min: np.maximum(x, min), kwargs={"min": 0.25}),
+    Case(
+        "clip-tensors",
+        ln.clip,
+        [[(3, 17), (17,), (3, 1)]],
+        lambda x, a, b: np.minimum(np.maximum(x, a), b),
+        dtypes=ALL_FLOATS,
+        low=[-2.0, -2.0, 0.1],
+        high=[2.0, 0.0, 2.0],
+    ),
     binary("add", np.add),
     binary("subtract", np.subtract),
     binary("multiply", np.multiply),
     binary("divide", np.divide, 0.5, 3.0),
     binary("floor_divide", np.floor_divide, 0.5, 9.0, ("float32", "float64"), **NO_GRADIENT),
     binary("remainder", np.remainder, [-9.0, 0.5], [9.0, 3.0], ("float64",), **NO_GRADIENT),
-    Case("remainder-gradient", ln.remainder, [[np.array([5.5, -5.5, 7.2]), np.array([2.0, 2.0, -3.0])]], np.remainder,
-         dtypes=("float64",)),
+    Case(
+        "remainder-gradient",
+        ln.remainder,
+        [[np.array([5.5, -5.5, 7.2]), np.array([2.0, 2.0, -3.0])]],
+        np.remainder,
+        dtypes=("float64",),
+    ),
     binary("pow", np.power, 0.3, 2.0, ulp=8),
     binary("maximum", np.maximum),
     binary("minimum", np.minimum),
@@ -123,16 +146,39 @@ CASES = [
     binary("logaddexp", np.logaddexp, -5.0, 5.0),
     binary("hypot", np.hypot, 0.2, 2.0),
     binary("copysign", np.copysign, [0.1, -2.0], [2.0, 2.0]),
-    *[binary(name, getattr(np, name), **NO_GRADIENT)
-      for name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")],
+    *[
+        binary(name, getattr(np, name), **NO_GRADIENT)
+        for name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
+    ],
     *[binary(name, getattr(np, name), **NO_GRADIENT) for name in ("logical_and", "logical_or", "logical_xor")],
-    Case("where", lambda c, a, b: ln.where(c, a, b),
-         [[np.array([[True], [False], [True]]), (3, 65), (65,)], [np.array(True), (4,), ()], [np.arange(3) - 1, (3,), (3,)]],
-         np.where, dtypes=ALL_FLOATS),
-    *[Case(f"{name}-special", getattr(ln, name), PAIRS, ref, dtypes=("float32",), gradient=False)
-      for name, ref in [("add", np.add), ("divide", np.divide), ("maximum", np.maximum), ("minimum", np.minimum),
-                        ("remainder", np.remainder), ("logaddexp", np.logaddexp), ("pow", np.power), ("hypot", np.hypot),
-                        ("atan2", np.arctan2), ("less", np.less), ("equal", np.equal), ("not_equal", np.not_equal)]],
+    Case(
+        "where",
+        lambda c, a, b: ln.where(c, a, b),
+        [
+            [np.array([[True], [False], [True]]), (3, 65), (65,)],
+            [np.array(True), (4,), ()],
+            [np.arange(3) - 1, (3,), (3,)],
+        ],
+        np.where,
+        dtypes=ALL_FLOATS,
+    ),
+    *[
+        Case(f"{name}-special", getattr(ln, name), PAIRS, ref, dtypes=("float32",), gradient=False)
+        for name, ref in [
+            ("add", np.add),
+            ("divide", np.divide),
+            ("maximum", np.maximum),
+            ("minimum", np.minimum),
+            ("remainder", np.remainder),
+            ("logaddexp", np.logaddexp),
+            ("pow", np.power),
+            ("hypot", np.hypot),
+            ("atan2", np.arctan2),
+            ("less", np.less),
+            ("equal", np.equal),
+            ("not_equal", np.not_equal),
+        ]
+    ],
     on_integers("negative", np.negative),
     on_integers("abs", np.abs),
     on_integers("sign", np.sign),

@@ -3,8 +3,7 @@
 import lanner as ln
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
 
@@ -14,17 +13,28 @@ DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float3
 def test_result_type_of_tensors(a, b):
     x, y = ln.ones(2, dtype=a), ln.ones(2, dtype=b)
     expected = np.promote_types(a, b).name
-    if np.dtype(a).kind == "f" or np.dtype(b).kind == "f":  # the floating one of the two, whatever the width of the integer
+    if (
+        np.dtype(a).kind == "f" or np.dtype(b).kind == "f"
+    ):  # the floating one of the two, whatever the width of the integer
         floats = [t for t in (a, b) if np.dtype(t).kind == "f"]
         expected = max(floats, key=lambda t: np.dtype(t).itemsize)
     assert ln.result_type(x, y).name == expected
     assert ln.add(x, y).dtype.name == expected
 
 
-@pytest.mark.parametrize(("dtype", "number", "expected"), [
-    ("float16", 2, "float16"), ("float16", 0.5, "float16"), ("float64", 0.5, "float64"), ("int8", 3, "int8"),
-    ("int8", 0.5, "float32"), ("bool", 1, "int64"), ("bool", 0.5, "float32"), ("uint8", True, "uint8"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("dtype", "number", "expected"),
+    [
+        ("float16", 2, "float16"),
+        ("float16", 0.5, "float16"),
+        ("float64", 0.5, "float64"),
+        ("int8", 3, "int8"),
+        ("int8", 0.5, "float32"),
+        ("bool", 1, "int64"),
+        ("bool", 0.5, "float32"),
+        ("uint8", True, "uint8"),
+    ],
+)
 def test_numbers_give_way(dtype, number, expected):
     x = ln.ones(2, dtype=dtype)
     assert (x + number).dtype.name == expected
@@ -81,11 +91,16 @@ def test_broadcast_strided_against_numpy(shape, data):
     def operand():
         sizes = [data.draw(st.sampled_from([1, n])) for n in shape[data.draw(st.integers(0, len(shape) - 1)) :]]
         a = np.arange(np.prod([2 * n for n in sizes]), dtype=np.float32).reshape([2 * n for n in sizes])
-        index = tuple(slice(*data.draw(st.sampled_from([(0, n, 1), (0, 2 * n, 2), (n, None, 1), (n - 1, None, -1)]))) for n in sizes)
+        index = tuple(
+            slice(*data.draw(st.sampled_from([(0, n, 1), (0, 2 * n, 2), (n, None, 1), (n - 1, None, -1)])))
+            for n in sizes
+        )
         order = data.draw(st.permutations(range(len(sizes))))
         inverse = np.argsort(order)
         packed = np.ascontiguousarray(a.transpose(order))
-        return packed.transpose(inverse)[index], ln.permute_dims(ln.tensor(packed), tuple(int(i) for i in inverse))[index]
+        return packed.transpose(inverse)[index], ln.permute_dims(ln.tensor(packed), tuple(int(i) for i in inverse))[
+            index
+        ]
 
     a, x = operand()
     b, y = operand()

@@ -9,12 +9,21 @@ F = torch.nn.functional
 pytestmark = pytest.mark.peers
 
 ACTIVATIONS = [
-    ("relu", {}, F.relu), ("leaky_relu", {"negative_slope": 0.2}, F.leaky_relu), ("elu", {"alpha": 1.5}, F.elu),
-    ("selu", {}, F.selu), ("gelu", {}, F.gelu), ("gelu", {"approximate": "tanh"}, F.gelu), ("silu", {}, F.silu),
-    ("softplus", {"beta": 2.0, "threshold": 5.0}, F.softplus), ("hardtanh", {"min_val": -0.5, "max_val": 1.0}, F.hardtanh),
-    ("sigmoid", {}, torch.sigmoid), ("tanh", {}, torch.tanh), ("erf", {}, torch.erf), ("exp", {}, torch.exp),
+    ("relu", {}, F.relu),
+    ("leaky_relu", {"negative_slope": 0.2}, F.leaky_relu),
+    ("elu", {"alpha": 1.5}, F.elu),
+    ("selu", {}, F.selu),
+    ("gelu", {}, F.gelu),
+    ("gelu", {"approximate": "tanh"}, F.gelu),
+    ("silu", {}, F.silu),
+    ("softplus", {"beta": 2.0, "threshold": 5.0}, F.softplus),
+    ("hardtanh", {"min_val": -0.5, "max_val": 1.0}, F.hardtanh),
+    ("sigmoid", {}, torch.sigmoid),
+    ("tanh", {}, torch.tanh),
+    ("erf", {}, torch.erf),
+    ("exp", {}, torch.exp),
     ("threshold", {"threshold": 0.3, "value": -2.0}, F.threshold),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "options", "peer"), ACTIVATIONS, ids=lambda v: v if isinstance(v, str) else "")
@@ -27,10 +36,14 @@ def test_activation(name, options, peer, dtype):
     np.testing.assert_allclose(y.detach().numpy(), u.detach().numpy(), **tolerance)
     (g,) = ln.grad([(y * y).sum()], [x], create_graph=True)
     (h,) = torch.autograd.grad((u * u).sum(), t, create_graph=True)
-    np.testing.assert_allclose(g.detach().numpy(), h.detach().numpy(), rtol=64 * np.finfo(dtype).eps, atol=1e3 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(
+        g.detach().numpy(), h.detach().numpy(), rtol=64 * np.finfo(dtype).eps, atol=1e3 * np.finfo(dtype).eps
+    )
     g.sum().backward()
     h.sum().backward()
-    np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), rtol=256 * np.finfo(dtype).eps, atol=1e4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(
+        x.grad.numpy(), t.grad.numpy(), rtol=256 * np.finfo(dtype).eps, atol=1e4 * np.finfo(dtype).eps
+    )
 
 
 TYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"]

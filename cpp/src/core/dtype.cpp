@@ -17,7 +17,8 @@ constexpr bool is_signed(DType t) { return t >= DType::Int8 && t <= DType::Int64
 DType signed_for(DType unsigned_one, DType signed_one) {
   check<DTypeError>(unsigned_one != DType::UInt64, "no integer dtype holds the values of both uint64 and ",
                     dtype_name(signed_one), "; cast one of them");
-  const int wider = static_cast<int>(DType::Int8) + (static_cast<int>(unsigned_one) - static_cast<int>(DType::UInt8)) + 1;
+  const int wider =
+      static_cast<int>(DType::Int8) + (static_cast<int>(unsigned_one) - static_cast<int>(DType::UInt8)) + 1;
   return wider > static_cast<int>(signed_one) ? static_cast<DType>(wider) : signed_one;
 }
 

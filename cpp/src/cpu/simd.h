@@ -159,17 +159,6 @@ LANNER_INLINE Vector select(Mask mask, Vector a, Vector b) {
   return mask ? a : b;
 }
 
-// IEEE maximum as NumPy has it: NaN if either is NaN.
-template <class Vector>
-LANNER_INLINE Vector max_nan(Vector a, Vector b) {
-  auto take_a = (a > b) | (a != a);
-  return take_a ? a : b;
-}
-template <class Vector>
-LANNER_INLINE Vector min_nan(Vector a, Vector b) {
-  auto take_a = (a < b) | (a != a);
-  return take_a ? a : b;
-}
 // The plain instruction: b where either is NaN.
 template <class Vector>
 LANNER_INLINE Vector max(Vector a, Vector b) {
@@ -178,6 +167,33 @@ LANNER_INLINE Vector max(Vector a, Vector b) {
 template <class Vector>
 LANNER_INLINE Vector min(Vector a, Vector b) {
   return a < b ? a : b;
+}
+// The compiler makes a comparison and a selection of those where one instruction does.
+#if defined(__AVX512F__)
+LANNER_INLINE F32 max(F32 a, F32 b) { return (F32)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b); }
+LANNER_INLINE F32 min(F32 a, F32 b) { return (F32)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b); }
+LANNER_INLINE F64 max(F64 a, F64 b) { return (F64)_mm512_maskz_max_pd(0xff, (__m512d)a, (__m512d)b); }
+LANNER_INLINE F64 min(F64 a, F64 b) { return (F64)_mm512_maskz_min_pd(0xff, (__m512d)a, (__m512d)b); }
+#elif defined(__AVX2__)
+LANNER_INLINE F32 max(F32 a, F32 b) { return (F32)_mm256_max_ps((__m256)a, (__m256)b); }
+LANNER_INLINE F32 min(F32 a, F32 b) { return (F32)_mm256_min_ps((__m256)a, (__m256)b); }
+LANNER_INLINE F64 max(F64 a, F64 b) { return (F64)_mm256_max_pd((__m256d)a, (__m256d)b); }
+LANNER_INLINE F64 min(F64 a, F64 b) { return (F64)_mm256_min_pd((__m256d)a, (__m256d)b); }
+#elif defined(__SSE2__)
+LANNER_INLINE F32 max(F32 a, F32 b) { return (F32)_mm_max_ps((__m128)a, (__m128)b); }
+LANNER_INLINE F32 min(F32 a, F32 b) { return (F32)_mm_min_ps((__m128)a, (__m128)b); }
+LANNER_INLINE F64 max(F64 a, F64 b) { return (F64)_mm_max_pd((__m128d)a, (__m128d)b); }
+LANNER_INLINE F64 min(F64 a, F64 b) { return (F64)_mm_min_pd((__m128d)a, (__m128d)b); }
+#endif
+
+// IEEE maximum as NumPy has it: NaN if either is NaN.
+template <class Vector>
+LANNER_INLINE Vector max_nan(Vector a, Vector b) {
+  return (a != a) ? a : max(a, b);
+}
+template <class Vector>
+LANNER_INLINE Vector min_nan(Vector a, Vector b) {
+  return (a != a) ? a : min(a, b);
 }
 
 LANNER_INLINE F32 abs(F32 x) { return (F32)((I32)x & 0x7fffffff); }

@@ -147,8 +147,8 @@ class Tiles {
     for (int k = 0; k < l.operands; ++k) {
       step_[k] = l.stride[k][l.rank - 1];
       row_[k] = l.rank > 1 ? l.stride[k][l.rank - 2] : 0;
-      direct_[k] = operands[k]->dtype == operands[k]->as && (step_[k] == 1 || (k > 0 && step_[k] == 0) ||
-                                                             l.size[l.rank - 1] == 1);
+      direct_[k] = operands[k]->dtype == operands[k]->as &&
+                   (step_[k] == 1 || (k > 0 && step_[k] == 0) || l.size[l.rank - 1] == 1);
       all_direct_ &= direct_[k];
       if (!direct_[k] && row_[k] != 0 && std::abs(row_[k]) < std::abs(step_[k])) transposed_ = true;
     }
@@ -228,7 +228,8 @@ void run_elementwise(BlockFn kernel, int64_t grain, const Shape& shape, const Op
     // One value for all is cast here, once.
     if (std::any_of(in[k].strides.begin(), in[k].strides.end(), [](int64_t s) { return s != 0; })) continue;
     if (element_count(shape) == 0) continue;
-    kernels().elementwise->copies->cast[static_cast<int>(in[k].dtype)][static_cast<int>(in[k].as)](in[k].data, value[k], 1);
+    kernels().elementwise->copies->cast[static_cast<int>(in[k].dtype)][static_cast<int>(in[k].as)](in[k].data, value[k],
+                                                                                                   1);
     cast_once[k] = {value[k], in[k].as, in[k].as, in[k].strides};
     operands[k + 1] = &cast_once[k];
   }
@@ -254,7 +255,8 @@ void run_copy(const Shape& shape, const Operand& to, const Operand& from) {
       return;
     }
     alignas(64) char tile[kTile * 8];
-    const int64_t width = std::min(columns, std::abs(from_row) < std::abs(from_step) && rows >= kSquare ? kSquare : kTile);
+    const int64_t width =
+        std::min(columns, std::abs(from_row) < std::abs(from_step) && rows >= kSquare ? kSquare : kTile);
     const int64_t height = std::clamp<int64_t>(kTile / width, 1, rows);
     for (int64_t r = 0; r < rows; r += height)
       for (int64_t c = 0; c < columns; c += width) {

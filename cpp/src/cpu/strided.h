@@ -1,5 +1,5 @@
-// Runs elementwise kernels over tensors of any strides and dtypes: merges dimensions, hands contiguous rows to the kernel as
-// they are, brings everything else through tiles in the first-level cache, and splits the work over threads.
+// Runs elementwise kernels over tensors of any strides and dtypes: merges dimensions, hands contiguous rows to the
+// kernel as they are, brings everything else through tiles in the first-level cache, and splits the work over threads.
 #pragma once
 
 #include <span>

@@ -144,8 +144,8 @@ Tensor ones_like(const Tensor& x) { return ones(x.shape(), x.dtype()); }
 
 Tensor arange(double start, double stop, double step, DType dtype) {
   check(step != 0, "arange: the step is 0");
-  check(std::isfinite(start) && std::isfinite(stop) && std::isfinite(step), "arange: start, stop and step must be finite, got ",
-        start, ", ", stop, ", ", step);
+  check(std::isfinite(start) && std::isfinite(stop) && std::isfinite(step),
+        "arange: start, stop and step must be finite, got ", start, ", ", stop, ", ", step);
   const double count = std::max(0.0, std::ceil((stop - start) / step));
   check<ShapeError>(count < 0x1p62, "arange: ", count, " elements are too many");
   return create(Op::Arange, ArangeAttrs{start, step, 0, 0}, {static_cast<int64_t>(count)}, dtype);
@@ -195,7 +195,8 @@ LANNER_RUN(Arange) {
 LANNER_RUN(Linspace) {
   const auto& a = r.attrs.get<LinspaceAttrs>();
   const int64_t last = a.endpoint && r.out[0].size() > 1 ? r.out[0].size() - 1 : -1;
-  generate_as<double>(r.out[0], [&](int64_t i) { return i == last ? a.stop : a.start + static_cast<double>(i) * a.step; });
+  generate_as<double>(r.out[0],
+                      [&](int64_t i) { return i == last ? a.stop : a.start + static_cast<double>(i) * a.step; });
 }
 
 LANNER_RUN(Eye) {

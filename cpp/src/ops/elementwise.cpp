@@ -55,7 +55,8 @@ Shape common_shape(std::span<const Tensor> in, const char* name) {
 }
 
 // The common case without the driver: everything contiguous, of one dtype and shape, or one value for all.
-bool run_neighbours(const ElementwiseKernel& k, std::span<const Tensor> in, const Tensor& out, DType t, const double* params) {
+bool run_neighbours(const ElementwiseKernel& k, std::span<const Tensor> in, const Tensor& out, DType t,
+                    const double* params) {
   if (out.dtype() != (k.gives_bool ? DType::Bool : t)) return false;
   for (const Tensor& x : in)
     if (x.dtype() != t || !(x.size() == 1 || (x.is_contiguous() && x.shape() == out.shape()))) return false;
@@ -117,7 +118,8 @@ void elementwise_into(Op op, std::initializer_list<Tensor> in, const Tensor& dst
   const ElementwiseKernel& k = kernel_of(op);
   const DType t = input_dtype(op_name(op), k, inputs);
   const Shape shape = common_shape(inputs, op_name(op));
-  check<ShapeError>(shape == dst.shape(), op_name(op), ": a result of shape ", shape, " does not fit into ", dst.shape());
+  check<ShapeError>(shape == dst.shape(), op_name(op), ": a result of shape ", shape, " does not fit into ",
+                    dst.shape());
   dst.will_write(op_name(op));
   run_kernel(op, inputs, dst, t, ElementwiseParams{}.value);
 }

@@ -1,4 +1,5 @@
-// The gradients of the elementwise ops. Broadcasting is undone by the walk, and so is the cast of an input of another dtype.
+// The gradients of the elementwise ops. Broadcasting is undone by the walk, and so is the cast of an input of another
+// dtype.
 #include "lanner/ops/elementwise.h"
 #include "lanner/ops/shape.h"
 #include "ops/elementwise.h"
@@ -65,9 +66,7 @@ LANNER_VJP(Log) { return {G / X}; }
 LANNER_VJP(Log1p) { return {G / (X + 1)}; }
 LANNER_VJP(Log2) { return {G / (X * 0.69314718055994530942)}; }
 LANNER_VJP(Log10) { return {G / (X * 2.30258509299404568402)}; }
-LANNER_VJP(LogAddExp) {
-  return {v.needs(0) ? G * exp(X - Y) : Tensor(), v.needs(1) ? G * exp(v.in[1] - Y) : Tensor()};
-}
+LANNER_VJP(LogAddExp) { return {v.needs(0) ? G * exp(X - Y) : Tensor(), v.needs(1) ? G * exp(v.in[1] - Y) : Tensor()}; }
 
 LANNER_VJP(Sin) { return {G * cos(X)}; }
 LANNER_VJP(Cos) { return {-G * sin(X)}; }

@@ -13,8 +13,8 @@ namespace lanner::ops {
 // The dtype that an op on both computes in. A weak one (a plain number) gives way to the other, but for a fractional
 // number with integers, which gives float32.
 DType result_type(const Tensor& a, const Tensor& b);
-// The values as another dtype: x itself where nothing changes. Fractions are cut off on the way to integers, which wrap;
-// anything but 0 is true.
+// The values as another dtype: x itself where nothing changes. Fractions are cut off on the way to integers, which
+// wrap; anything but 0 is true.
 Tensor cast(const Tensor& x, DType dtype);
 
 // ---- one and two tensors: see elementwise.def for what each computes ----
@@ -91,15 +91,15 @@ Tensor weak(N value) {
     return Tensor::weak(static_cast<int64_t>(value));
 }
 
-#define LANNER_OPERATOR(symbol, function)                                                            \
-  inline Tensor operator symbol(const Tensor& a, const Tensor& b) { return ops::function(a, b); }    \
-  template <Number N>                                                                                \
-  Tensor operator symbol(const Tensor& a, N b) {                                                     \
-    return ops::function(a, weak(b));                                                                \
-  }                                                                                                  \
-  template <Number N>                                                                                \
-  Tensor operator symbol(N a, const Tensor& b) {                                                     \
-    return ops::function(weak(a), b);                                                                \
+#define LANNER_OPERATOR(symbol, function)                                                         \
+  inline Tensor operator symbol(const Tensor& a, const Tensor& b) { return ops::function(a, b); } \
+  template <Number N>                                                                             \
+  Tensor operator symbol(const Tensor& a, N b) {                                                  \
+    return ops::function(a, weak(b));                                                             \
+  }                                                                                               \
+  template <Number N>                                                                             \
+  Tensor operator symbol(N a, const Tensor& b) {                                                  \
+    return ops::function(weak(a), b);                                                             \
   }
 LANNER_OPERATOR(+, add)
 LANNER_OPERATOR(-, subtract)

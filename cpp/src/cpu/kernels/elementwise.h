@@ -1,5 +1,5 @@
-// Elementwise kernels: each computes a block of rows whose elements are neighbours. Other strides and dtypes, broadcasting
-// and threads are the business of cpu/strided.cpp.
+// Elementwise kernels: each computes a block of rows whose elements are neighbours. Other strides and dtypes,
+// broadcasting and threads are the business of cpu/strided.cpp.
 #pragma once
 
 #include "lanner/dtype.h"

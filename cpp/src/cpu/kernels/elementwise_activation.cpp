@@ -100,12 +100,12 @@ struct Softplus {
   LANNER_INLINE static Vector run(Vector x, const double* params) {
     const Vector z = x * number<Vector>(params[0]);
     const Vector soft = max_nan(z, Vector{}) + log1p(exp(-abs(z)));
-    return select(z > number<Vector>(params[1]), x, soft / number<Vector>(params[0]));
+    return select(z > number<Vector>(params[1]), x, soft * number<Vector>(1 / params[0]));
   }
 };
 
-constexpr double kSqrtHalf = 0.70710678118654752440;     // 1 / sqrt(2)
-constexpr double kGaussian = 0.39894228040143267794;     // 1 / sqrt(2 pi)
+constexpr double kSqrtHalf = 0.70710678118654752440;       // 1 / sqrt(2)
+constexpr double kGaussian = 0.39894228040143267794;       // 1 / sqrt(2 pi)
 constexpr double kSqrtTwoOverPi = 0.79788456080286535588;  // sqrt(2 / pi)
 constexpr double kCubic = 0.044715;
 

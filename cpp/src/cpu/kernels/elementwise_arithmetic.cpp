@@ -5,17 +5,17 @@ namespace lanner::cpu::LANNER_ISA {
 namespace {
 
 // Floats and vectors of them take the operator, integers the one of the unsigned type: it wraps around.
-#define LANNER_ARITHMETIC(Name, symbol)                                                      \
-  struct Name {                                                                              \
-    template <class T>                                                                       \
-    LANNER_INLINE static T run(T a, T b, const double*) {                                    \
-      if constexpr (requires { typename ElementOf<T>::Type; }) {                             \
-        return a symbol b;                                                                   \
-      } else {                                                                               \
-        using U = typename Unsigned<T>::Type;                                                \
-        return static_cast<T>(static_cast<U>(a) symbol static_cast<U>(b));                   \
-      }                                                                                      \
-    }                                                                                        \
+#define LANNER_ARITHMETIC(Name, symbol)                                    \
+  struct Name {                                                            \
+    template <class T>                                                     \
+    LANNER_INLINE static T run(T a, T b, const double*) {                  \
+      if constexpr (requires { typename ElementOf<T>::Type; }) {           \
+        return a symbol b;                                                 \
+      } else {                                                             \
+        using U = typename Unsigned<T>::Type;                              \
+        return static_cast<T>(static_cast<U>(a) symbol static_cast<U>(b)); \
+      }                                                                    \
+    }                                                                      \
   };
 LANNER_ARITHMETIC(Add, +)
 LANNER_ARITHMETIC(Subtract, -)

@@ -48,7 +48,7 @@ LANNER_INLINE Half narrow_half(float x) {
   const uint32_t small = float_to_bits(bits_to_float(magnitude) + 0.5f) - 0x3f000000;
   const uint32_t normal = (magnitude + 0xfff + ((magnitude >> 13) & 1) - 0x38000000) >> 13;
   uint32_t half = magnitude < 0x38800000 ? small : normal;
-  half = magnitude >= 0x477ff000 ? 0x7c00 : half;  // 65520 and above round to infinity
+  half = magnitude >= 0x477ff000 ? 0x7c00 : half;                               // 65520 and above round to infinity
   half = magnitude > 0x7f800000 ? 0x7e00 | ((magnitude >> 13) & 0x1ff) : half;  // a NaN stays one
   return {static_cast<uint16_t>(half | sign)};
 }
@@ -62,8 +62,8 @@ LANNER_INLINE To to_integer(From x) {
   } else if constexpr (sizeof(To) == 4 && kIsSigned<To>) {
     return x >= From(-2147483648.0) && x < From(2147483648.0) ? static_cast<int32_t>(x) : INT32_MIN;
   } else if constexpr (sizeof(To) == 4) {
-    return static_cast<uint32_t>(x > From(-9223372036854775808.0) && x < From(9223372036854775808.0)
-                                     ? static_cast<int64_t>(x) : 0);
+    return static_cast<uint32_t>(
+        x > From(-9223372036854775808.0) && x < From(9223372036854775808.0) ? static_cast<int64_t>(x) : 0);
   } else {
     if (x >= From(-9223372036854775808.0) && x < From(9223372036854775808.0))
       return static_cast<To>(static_cast<int64_t>(x));
@@ -94,8 +94,8 @@ template <class To>
 struct Convert<To, Truth> {
   LANNER_INLINE static To run(Truth x) { return static_cast<To>(x.byte); }
 };
-// The 16-bit floats go through float. From float64 that rounds twice, so the first time to odd: the sticky bit keeps the
-// second rounding right. Integers beyond 2^24 go through float64.
+// The 16-bit floats go through float. From float64 that rounds twice, so the first time to odd: the sticky bit keeps
+// the second rounding right. Integers beyond 2^24 go through float64.
 LANNER_INLINE float round_to_odd(double x) {
   float f = static_cast<float>(x);
   const double back = f;
@@ -112,26 +112,26 @@ LANNER_INLINE float towards_half(From x) {
   else
     return static_cast<float>(x);
 }
-#define LANNER_16_BIT(Type, narrow)                                                                    \
-  template <class From>                                                                                \
-  struct Convert<Type, From> {                                                                         \
-    LANNER_INLINE static Type run(From x) { return narrow(towards_half(x)); }                          \
-  };                                                                                                   \
-  template <class To>                                                                                  \
-  struct Convert<To, Type> {                                                                           \
-    LANNER_INLINE static To run(Type x) { return Convert<To, float>::run(widen(x)); }                  \
-  };                                                                                                   \
-  template <>                                                                                          \
-  struct Convert<Type, Type> {                                                                         \
-    LANNER_INLINE static Type run(Type x) { return x; }                                                \
-  };                                                                                                   \
-  template <>                                                                                          \
-  struct Convert<Type, Truth> {                                                                        \
-    LANNER_INLINE static Type run(Truth x) { return narrow(static_cast<float>(x.byte)); }              \
-  };                                                                                                   \
-  template <>                                                                                          \
-  struct Convert<Truth, Type> {                                                                        \
-    LANNER_INLINE static Truth run(Type x) { return {static_cast<uint8_t>((x.bits & 0x7fff) != 0)}; }  \
+#define LANNER_16_BIT(Type, narrow)                                                                   \
+  template <class From>                                                                               \
+  struct Convert<Type, From> {                                                                        \
+    LANNER_INLINE static Type run(From x) { return narrow(towards_half(x)); }                         \
+  };                                                                                                  \
+  template <class To>                                                                                 \
+  struct Convert<To, Type> {                                                                          \
+    LANNER_INLINE static To run(Type x) { return Convert<To, float>::run(widen(x)); }                 \
+  };                                                                                                  \
+  template <>                                                                                         \
+  struct Convert<Type, Type> {                                                                        \
+    LANNER_INLINE static Type run(Type x) { return x; }                                               \
+  };                                                                                                  \
+  template <>                                                                                         \
+  struct Convert<Type, Truth> {                                                                       \
+    LANNER_INLINE static Type run(Truth x) { return narrow(static_cast<float>(x.byte)); }             \
+  };                                                                                                  \
+  template <>                                                                                         \
+  struct Convert<Truth, Type> {                                                                       \
+    LANNER_INLINE static Truth run(Type x) { return {static_cast<uint8_t>((x.bits & 0x7fff) != 0)}; } \
   };
 LANNER_16_BIT(Half, narrow_half)
 LANNER_16_BIT(Brain, narrow_brain)
@@ -177,8 +177,8 @@ void cast<float, Half>(const void* from, void* to, int64_t n) {
 
 // ---- copies ---------------------------------------------------------------------------------------------------------
 
-// A square of L x L elements of 4 or 8 bytes, read and written in whole vectors, so that each cache line is touched once:
-// with strides of a large power of two, lines that are needed again would have thrown each other out.
+// A square of L x L elements of 4 or 8 bytes, read and written in whole vectors, so that each cache line is touched
+// once: with strides of a large power of two, lines that are needed again would have thrown each other out.
 template <class Vector, class T>
 LANNER_INLINE void transpose_square(const T* from, int64_t from_step, T* to, int64_t to_row) {
   constexpr int L = sizeof(Vector) / sizeof(T);
@@ -245,20 +245,19 @@ void copy(const CopyBlock& b) {
     const int64_t from_step = by_rows ? b.from_step : b.from_row, to_row = by_rows ? b.to_row : b.to_step;
     for (int64_t r = 0; r < rows; r += kSquare)
       for (int64_t c = 0; c < columns; c += kSquare)
-        transpose(from + r + c * from_step, from_step, to + r * to_row + c, to_row, kSquare < rows - r ? kSquare : rows - r,
-                  kSquare < columns - c ? kSquare : columns - c);
+        transpose(from + r + c * from_step, from_step, to + r * to_row + c, to_row,
+                  kSquare < rows - r ? kSquare : rows - r, kSquare < columns - c ? kSquare : columns - c);
   } else {
     for (int64_t r = 0; r < b.rows; ++r)
-      for (int64_t c = 0; c < b.columns; ++c)
-        to[r * b.to_row + c * b.to_step] = from[r * b.from_row + c * b.from_step];
+      for (int64_t c = 0; c < b.columns; ++c) to[r * b.to_row + c * b.to_step] = from[r * b.from_row + c * b.from_step];
   }
 }
 
-#define LANNER_CASTS(From)                                                                                          \
-  {                                                                                                                 \
-    cast<From, Truth>, cast<From, uint8_t>, cast<From, uint16_t>, cast<From, uint32_t>, cast<From, uint64_t>,       \
-        cast<From, int8_t>, cast<From, int16_t>, cast<From, int32_t>, cast<From, int64_t>, cast<From, Half>,        \
-        cast<From, Brain>, cast<From, float>, cast<From, double>                                                    \
+#define LANNER_CASTS(From)                                                                                    \
+  {                                                                                                           \
+    cast<From, Truth>, cast<From, uint8_t>, cast<From, uint16_t>, cast<From, uint32_t>, cast<From, uint64_t>, \
+        cast<From, int8_t>, cast<From, int16_t>, cast<From, int32_t>, cast<From, int64_t>, cast<From, Half>,  \
+        cast<From, Brain>, cast<From, float>, cast<From, double>                                              \
   }
 
 }  // namespace

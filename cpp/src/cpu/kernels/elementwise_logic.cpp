@@ -4,12 +4,12 @@
 namespace lanner::cpu::LANNER_ISA {
 namespace {
 
-#define LANNER_TEST_2(Name, expression)                           \
-  struct Name {                                                   \
-    template <class T>                                            \
-    LANNER_INLINE static uint8_t run(T a, T b, const double*) {   \
-      return expression;                                          \
-    }                                                             \
+#define LANNER_TEST_2(Name, expression)                         \
+  struct Name {                                                 \
+    template <class T>                                          \
+    LANNER_INLINE static uint8_t run(T a, T b, const double*) { \
+      return expression;                                        \
+    }                                                           \
   };
 LANNER_TEST_2(Equal, a == b)
 LANNER_TEST_2(NotEqual, a != b)
@@ -23,15 +23,15 @@ LANNER_TEST_2(LogicalXor, (a != 0) ^ (b != 0))
 #undef LANNER_TEST_2
 
 // Of an integer, the answer is the same for all.
-#define LANNER_TEST_1(Name, of_float, of_integer)             \
-  struct Name {                                               \
-    template <class T>                                        \
-    LANNER_INLINE static uint8_t run(T x, const double*) {    \
-      if constexpr (kIsFloat<T>)                              \
-        return of_float;                                      \
-      else                                                    \
-        return of_integer;                                    \
-    }                                                         \
+#define LANNER_TEST_1(Name, of_float, of_integer)          \
+  struct Name {                                            \
+    template <class T>                                     \
+    LANNER_INLINE static uint8_t run(T x, const double*) { \
+      if constexpr (kIsFloat<T>)                           \
+        return of_float;                                   \
+      else                                                 \
+        return of_integer;                                 \
+    }                                                      \
   };
 LANNER_TEST_1(LogicalNot, x == 0, x == 0)
 LANNER_TEST_1(IsNan, x != x, x != x)
@@ -40,12 +40,12 @@ LANNER_TEST_1(IsFinite, x - x == 0, x == x)
 LANNER_TEST_1(SignBit, __builtin_signbit(x) != 0, x < T(0))
 #undef LANNER_TEST_1
 
-#define LANNER_BITS(Name, symbol)                           \
-  struct Name {                                             \
-    template <class T>                                      \
-    LANNER_INLINE static T run(T a, T b, const double*) {   \
-      return static_cast<T>(a symbol b);                    \
-    }                                                       \
+#define LANNER_BITS(Name, symbol)                         \
+  struct Name {                                           \
+    template <class T>                                    \
+    LANNER_INLINE static T run(T a, T b, const double*) { \
+      return static_cast<T>(a symbol b);                  \
+    }                                                     \
   };
 LANNER_BITS(BitwiseAnd, &)
 LANNER_BITS(BitwiseOr, |)
@@ -82,10 +82,10 @@ struct RightShift {
   }
 };
 
-#define LANNER_NO_BOOL(loop, F)                                                                                  \
-  {                                                                                                              \
-    nullptr, loop<uint8_t, F>, loop<uint16_t, F>, loop<uint32_t, F>, loop<uint64_t, F>, loop<int8_t, F>,         \
-        loop<int16_t, F>, loop<int32_t, F>, loop<int64_t, F>, nullptr, nullptr, nullptr, nullptr                 \
+#define LANNER_NO_BOOL(loop, F)                                                                          \
+  {                                                                                                      \
+    nullptr, loop<uint8_t, F>, loop<uint16_t, F>, loop<uint32_t, F>, loop<uint64_t, F>, loop<int8_t, F>, \
+        loop<int16_t, F>, loop<int32_t, F>, loop<int64_t, F>, nullptr, nullptr, nullptr, nullptr         \
   }
 
 const ElementwiseKernel kernels[] = {

@@ -1,5 +1,5 @@
-// The loops that turn a functor into a kernel. A functor F has `static T run(T a, ...)` for the T that it is listed with;
-// one that has it for the vectors V<float> and V<double> as well is named with LANNER_VECTOR_KERNEL.
+// The loops that turn a functor into a kernel. A functor F has `static T run(T a, ...)` for the T that it is listed
+// with; one that has it for the vectors V<float> and V<double> as well is named with LANNER_VECTOR_KERNEL.
 #pragma once
 
 #include "cpu/kernels/elementwise.h"
@@ -56,8 +56,8 @@ LANNER_INLINE const T* row_of(const Block& b, int k, int64_t r) {
   return static_cast<const T*>(b.in[k]) + r * b.in_row[k];
 }
 
-// out[i] = f(rows...[i]). The last, partial vector runs through the same code, so an element's bits do not depend on its
-// place.
+// out[i] = f(rows...[i]). The last, partial vector runs through the same code, so an element's bits do not depend on
+// its place.
 template <class T, class F, class... Rows>
 LANNER_INLINE void vector_row(T* out, int64_t n, F f, const Rows&... rows) {
   constexpr int64_t L = kLanes<T>;
@@ -70,12 +70,21 @@ LANNER_INLINE void vector_row(T* out, int64_t n, F f, const Rows&... rows) {
   }
 }
 
+// The parameters, in registers: in memory, the stores of the loop might overwrite them.
+struct Params {
+  double value[2] = {};
+  explicit Params(const Block& b) {
+    if (b.params) __builtin_memcpy(value, b.params, sizeof value);
+  }
+};
+
 template <class T, class F>
 void vector_1(const Block& b) {
+  const Params params(b);
   for (int64_t r = 0; r < b.rows; ++r) {
     T* out = static_cast<T*>(b.out) + r * b.out_row;
     const T* x = row_of<T>(b, 0, r);
-    const auto f = [&](V<T> v) { return F::run(v, b.params); };
+    const auto f = [&](V<T> v) { return F::run(v, params.value); };
     if (b.in_step[0])
       vector_row(out, b.columns, f, VectorRow<T, true>(x));
     else
@@ -85,7 +94,8 @@ void vector_1(const Block& b) {
 
 template <class T, class F, bool kMany0, bool kMany1>
 void vector_2_rows(const Block& b) {
-  const auto f = [&](V<T> v, V<T> w) { return F::run(v, w, b.params); };
+  const Params params(b);
+  const auto f = [&](V<T> v, V<T> w) { return F::run(v, w, params.value); };
   for (int64_t r = 0; r < b.rows; ++r)
     vector_row(static_cast<T*>(b.out) + r * b.out_row, b.columns, f, VectorRow<T, kMany0>(row_of<T>(b, 0, r)),
                VectorRow<T, kMany1>(row_of<T>(b, 1, r)));
@@ -162,23 +172,26 @@ void test_2(const Block& b) {
 constexpr int64_t kLight = 65536, kMiddle = 16384, kHeavy = 4096;
 
 // Which dtypes, in the order of DType: bool, uint8..64, int8..64, float16, bfloat16, float32, float64.
-#define LANNER_FLOATS(loop, F) \
-  { nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, loop<float, F>, loop<double, F> }
-#define LANNER_NUMBERS(loop, F)                                                                                      \
-  {                                                                                                                  \
-    nullptr, loop<uint8_t, F>, loop<uint16_t, F>, loop<uint32_t, F>, loop<uint64_t, F>, loop<int8_t, F>,             \
-        loop<int16_t, F>, loop<int32_t, F>, loop<int64_t, F>, nullptr, nullptr, loop<float, F>, loop<double, F>      \
+#define LANNER_FLOATS(loop, F)                                                                                         \
+  {                                                                                                                    \
+    nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, loop<float, F>, \
+        loop<double, F>                                                                                                \
+  }
+#define LANNER_NUMBERS(loop, F)                                                                                 \
+  {                                                                                                             \
+    nullptr, loop<uint8_t, F>, loop<uint16_t, F>, loop<uint32_t, F>, loop<uint64_t, F>, loop<int8_t, F>,        \
+        loop<int16_t, F>, loop<int32_t, F>, loop<int64_t, F>, nullptr, nullptr, loop<float, F>, loop<double, F> \
   }
 // A bool is a byte that is 0 or 1; BoolF is the functor for it.
-#define LANNER_ALL(loop, F, BoolF)                                                                                   \
-  {                                                                                                                  \
+#define LANNER_ALL(loop, F, BoolF)                                                                                    \
+  {                                                                                                                   \
     loop<uint8_t, BoolF>, loop<uint8_t, F>, loop<uint16_t, F>, loop<uint32_t, F>, loop<uint64_t, F>, loop<int8_t, F>, \
-        loop<int16_t, F>, loop<int32_t, F>, loop<int64_t, F>, nullptr, nullptr, loop<float, F>, loop<double, F>      \
+        loop<int16_t, F>, loop<int32_t, F>, loop<int64_t, F>, nullptr, nullptr, loop<float, F>, loop<double, F>       \
   }
-#define LANNER_INTEGERS(loop, F, BoolF)                                                                              \
-  {                                                                                                                  \
+#define LANNER_INTEGERS(loop, F, BoolF)                                                                               \
+  {                                                                                                                   \
     loop<uint8_t, BoolF>, loop<uint8_t, F>, loop<uint16_t, F>, loop<uint32_t, F>, loop<uint64_t, F>, loop<int8_t, F>, \
-        loop<int16_t, F>, loop<int32_t, F>, loop<int64_t, F>, nullptr, nullptr, nullptr, nullptr                     \
+        loop<int16_t, F>, loop<int32_t, F>, loop<int64_t, F>, nullptr, nullptr, nullptr, nullptr                      \
   }
 
 }  // namespace

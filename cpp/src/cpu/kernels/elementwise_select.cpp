@@ -78,12 +78,19 @@ void clip(const Block& b) {
 }
 
 const ElementwiseKernel kernels[] = {
-    {"where", 3, false, kLight,
-     {where<uint8_t>, where<uint8_t>, where<uint16_t>, where<uint32_t>, where<uint64_t>, where<uint8_t>, where<uint16_t>,
-      where<uint32_t>, where<uint64_t>, where<uint16_t>, where<uint16_t>, where<uint32_t>, where<uint64_t>}},
-    {"clip", 3, false, kLight,
-     {nullptr, clip<uint8_t>, clip<uint16_t>, clip<uint32_t>, clip<uint64_t>, clip<int8_t>, clip<int16_t>, clip<int32_t>,
-      clip<int64_t>, nullptr, nullptr, clip<float>, clip<double>}},
+    {"where",
+     3,
+     false,
+     kLight,
+     {where<uint8_t>, where<uint8_t>, where<uint16_t>, where<uint32_t>, where<uint64_t>, where<uint8_t>,
+      where<uint16_t>, where<uint32_t>, where<uint64_t>, where<uint16_t>, where<uint16_t>, where<uint32_t>,
+      where<uint64_t>}},
+    {"clip",
+     3,
+     false,
+     kLight,
+     {nullptr, clip<uint8_t>, clip<uint16_t>, clip<uint32_t>, clip<uint64_t>, clip<int8_t>, clip<int16_t>,
+      clip<int32_t>, clip<int64_t>, nullptr, nullptr, clip<float>, clip<double>}},
 };
 
 }  // namespace

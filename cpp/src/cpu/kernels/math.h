@@ -1,6 +1,6 @@
-// Elementary functions of vectors, within 4 units in the last place over the whole range, subnormals, infinities and NaN
-// included (tests/cpp/math_test.cpp measures it). The coefficients interpolate each function at Chebyshev nodes, computed
-// with 60 digits, which is within a small factor of the best polynomial of that degree.
+// Elementary functions of vectors, within 4 units in the last place over the whole range, subnormals, infinities and
+// NaN included (tests/cpp/math_test.cpp measures it). The coefficients interpolate each function at Chebyshev nodes,
+// computed with 60 digits, which is within a small factor of the best polynomial of that degree.
 #pragma once
 
 #include "cpu/simd.h"
@@ -76,61 +76,63 @@ LANNER_INLINE Vector clamp(Vector x, double lo, double hi) {
   return max(number<Vector>(lo), min(number<Vector>(hi), x));
 }
 
+// For |x| of some 100 (750) at most, or NaN.
 template <class Vector>
-LANNER_INLINE Vector exp(Vector x) {
-  // Beyond these the result is 0 and infinity anyhow.
-  x = kSingle<Vector> ? clamp(x, -104, 89) : clamp(x, -746, 710);
+LANNER_INLINE Vector exp_in_range(Vector x) {
   const auto [n, r] = exp_parts(x);
   return scale(expm1_of_rest(r) + number<Vector>(1), n);
 }
-
 template <class Vector>
-LANNER_INLINE Vector expm1(Vector x) {
-  const Vector clamped = kSingle<Vector> ? clamp(x, -20, 89) : clamp(x, -40, 710);
-  const auto [n, r] = exp_parts(clamped);
+LANNER_INLINE Vector expm1_in_range(Vector x) {
+  const auto [n, r] = exp_parts(x);
   // 2^n (exp(r) - 1) + (2^n - 1), all halved: 2^128 would overflow before its time.
   const Vector half = number<Vector>(0.5), half_power = scale(half, n);
-  return copysign(fma(half_power, expm1_of_rest(r), half_power - half) * number<Vector>(2), x);
+  return fma(half_power, expm1_of_rest(r), half_power - half) * number<Vector>(2);
+}
+
+// Beyond the bounds the results are 0, -1 and infinity anyhow.
+template <class Vector>
+LANNER_INLINE Vector exp(Vector x) {
+  return exp_in_range(kSingle<Vector> ? clamp(x, -104, 89) : clamp(x, -746, 710));
+}
+template <class Vector>
+LANNER_INLINE Vector expm1(Vector x) {
+  return copysign(expm1_in_range(kSingle<Vector> ? clamp(x, -20, 89) : clamp(x, -40, 710)), x);
 }
 
 // t / (t + 2), t = exp(2 |x|) - 1
 template <class Vector>
 LANNER_INLINE Vector tanh(Vector x) {
   const Vector a = min(number<Vector>(kSingle<Vector> ? 10 : 20), abs(x));  // from there on, 1
-  const Vector t = expm1(a + a);
+  const Vector t = expm1_in_range(a + a);
   return copysign(t / (t + number<Vector>(2)), x);
 }
 
 // With exp(-|x|) nothing overflows, and the small side keeps its digits.
 template <class Vector>
 LANNER_INLINE Vector sigmoid(Vector x) {
-  const Vector one = number<Vector>(1), e = exp(-abs(x));
+  const Vector one = number<Vector>(1);
+  const Vector e = exp_in_range(max(number<Vector>(kSingle<Vector> ? -104 : -746), -abs(x)));
   return select(x < Vector{}, e, one) / (one + e);
 }
 
 // ---- logarithms -----------------------------------------------------------------------------------------------------
 
-// x = 2^k m with m in [sqrt(1/2), sqrt(2)), for positive x.
+// x = 2^k m with m in [sqrt(1/2), sqrt(2)), for a positive normal x.
 template <class Vector>
 struct LogParts {
   Vector k, f;  // f = m - 1
 };
 LANNER_INLINE LogParts<F32> log_parts(F32 x) {
-  const M<float> subnormal = x < splat32(0x1p-126);
-  x = select(subnormal, x * splat32(0x1p25), x);
   const U32 from_root = (U32)x + (0x3f800000u - 0x3f3504f3u);  // sqrt(1/2) to 1
   const F32 m = (F32)((from_root & 0x7fffffu) + 0x3f3504f3u);
   // The exponent written beside 2^23 is 2^23 plus itself.
-  const F32 k = (F32)((from_root >> 23) | 0x4b000000u) - splat32(0x1p23);
-  return {k - select(subnormal, splat32(127 + 25), splat32(127)), m - splat32(1)};
+  return {(F32)((from_root >> 23) | 0x4b000000u) - splat32(0x1p23 + 127), m - splat32(1)};
 }
 LANNER_INLINE LogParts<F64> log_parts(F64 x) {
-  const M<double> subnormal = x < splat64(0x1p-1022);
-  x = select(subnormal, x * splat64(0x1p54), x);
   const U64 from_root = (U64)x + (0x3ff0000000000000u - 0x3fe6a09e667f3bcdu);
   const F64 m = (F64)((from_root & 0xfffffffffffffu) + 0x3fe6a09e667f3bcdu);
-  const F64 k = (F64)((from_root >> 52) | 0x4330000000000000u) - splat64(0x1p52);
-  return {k - select(subnormal, splat64(1023 + 54), splat64(1023)), m - splat64(1)};
+  return {(F64)((from_root >> 52) | 0x4330000000000000u) - splat64(0x1p52 + 1023), m - splat64(1)};
 }
 
 // log(1 + f) + low, f as in LogParts: relative error 2^-28 and 2^-60. For float64 with s = f / (2 + f):
@@ -144,51 +146,65 @@ LANNER_INLINE Vector log_of_rest(Vector f, Vector low) {
     return f - (half - fma(f * square, p, low));
   } else {
     const Vector s = f / (f + number<Vector>(2)), z = s * s;
-    const Vector rest = z * polynomial(z, 0x1.5555555555555p-1, 0x1.9999999999a38p-2, 0x1.2492492476c87p-2,
-                                       0x1.c71c720160b47p-3, 0x1.745cf901605f7p-3, 0x1.3b1c360763b8ap-3,
-                                       0x1.0fbe83c2cbcf3p-3, 0x1.0c04595972ab8p-3);
+    const Vector rest =
+        z * polynomial(z, 0x1.5555555555555p-1, 0x1.9999999999a38p-2, 0x1.2492492476c87p-2, 0x1.c71c720160b47p-3,
+                       0x1.745cf901605f7p-3, 0x1.3b1c360763b8ap-3, 0x1.0fbe83c2cbcf3p-3, 0x1.0c04595972ab8p-3);
     return f - (half - fma(s, half + rest, low));
   }
 }
 
-// What the logarithm of 0, of negative numbers, of infinity and NaN is.
-template <class Vector>
-LANNER_INLINE Vector with_log_edges(Vector x, Vector y) {
+// f(k, rest) for the parts of x. Subnormals, zero, infinity, negative numbers and NaN have a path of their own, which
+// is taken by the whole vector and gives the others the same bits.
+template <class Vector, class F>
+[[gnu::noinline]] Vector log_with_edges(Vector x, F f) {
   const Vector infinity = number<Vector>(__builtin_inf()), nan = number<Vector>(__builtin_nan(""));
+  const auto subnormal = x < number<Vector>(kSingle<Vector> ? 0x1p-126 : 0x1p-1022);
+  const auto [k, rest] = log_parts(select(subnormal, x * number<Vector>(0x1p54), x));
+  const Vector y = f(select(subnormal, k - number<Vector>(54), k), rest);
   const Vector edge = select(x == Vector{}, -infinity, select(x > Vector{}, x, nan));
   return select((x > Vector{}) & (x < infinity), y, edge);
+}
+template <class Vector, class F>
+LANNER_INLINE Vector log_by_parts(Vector x, F f) {
+  const auto usual =
+      (x >= number<Vector>(kSingle<Vector> ? 0x1p-126 : 0x1p-1022)) & (x < number<Vector>(__builtin_inf()));
+  if (__builtin_expect(any(~usual), 0)) return log_with_edges(x, f);
+  const auto [k, rest] = log_parts(x);
+  return f(k, rest);
 }
 
 template <class Vector>
 LANNER_INLINE Vector log(Vector x) {
-  constexpr bool single = kSingle<Vector>;
-  const auto [k, f] = log_parts(x);
-  const Vector low = k * number<Vector>(single ? -0x1.bd0105c610ca8p-13 : 0x1.a39ef35793c76p-33);
-  return with_log_edges(x, fma(k, number<Vector>(single ? 0x1.63p-1 : 0x1.62e42feep-1), log_of_rest(f, low)));
+  return log_by_parts(x, [](Vector k, Vector rest) {
+    constexpr bool single = kSingle<Vector>;
+    const Vector low = k * number<Vector>(single ? -0x1.bd0105c610ca8p-13 : 0x1.a39ef35793c76p-33);
+    return fma(k, number<Vector>(single ? 0x1.63p-1 : 0x1.62e42feep-1), log_of_rest(rest, low));
+  });
 }
 
 template <class Vector>
 LANNER_INLINE Vector log2(Vector x) {
-  const auto [k, f] = log_parts(x);
-  return with_log_edges(x, fma(log_of_rest(f, Vector{}), number<Vector>(0x1.71547652b82fep+0), k));
+  return log_by_parts(x, [](Vector k, Vector rest) {
+    return fma(log_of_rest(rest, Vector{}), number<Vector>(0x1.71547652b82fep+0), k);
+  });
 }
 
 template <class Vector>
 LANNER_INLINE Vector log10(Vector x) {
-  constexpr bool single = kSingle<Vector>;
-  const auto [k, f] = log_parts(x);
-  const Vector low = k * number<Vector>(single ? 0x1.3509f79fef312p-18 : 0x1.f79fef311f12bp-34);
-  const Vector rest = fma(log_of_rest(f, Vector{}), number<Vector>(0x1.bcb7b1526e50ep-2), low);
-  return with_log_edges(x, fma(k, number<Vector>(single ? 0x1.344p-2 : 0x1.34413508p-2), rest));
+  return log_by_parts(x, [](Vector k, Vector rest) {
+    constexpr bool single = kSingle<Vector>;
+    const Vector low = k * number<Vector>(single ? 0x1.3509f79fef312p-18 : 0x1.f79fef311f12bp-34);
+    const Vector y = fma(log_of_rest(rest, Vector{}), number<Vector>(0x1.bcb7b1526e50ep-2), low);
+    return fma(k, number<Vector>(single ? 0x1.344p-2 : 0x1.34413508p-2), y);
+  });
 }
 
-// log(u) + d / u, where u + d is 1 + x without rounding.
+// log(u) + d / u, where u + d is 1 + x without rounding; d / u has no meaning where u is 0 or infinite.
 template <class Vector>
 LANNER_INLINE Vector log1p(Vector x) {
   const Vector one = number<Vector>(1), u = rounded(one + x), x_in_u = rounded(u - one);
-  const Vector d = (one - rounded(u - x_in_u)) + (x - x_in_u);
-  const Vector correction = select((d != Vector{}) & (x < number<Vector>(__builtin_inf())), d / u, Vector{});
-  return select(u == one, x, log(u) + correction);
+  const Vector d = (one - rounded(u - x_in_u)) + (x - x_in_u), correction = d / u, y = log(u);
+  return copysign(select(correction == correction, y + correction, y), x);
 }
 
 // ---- the error function ---------------------------------------------------------------------------------------------
@@ -205,28 +221,32 @@ LANNER_INLINE Vector erf_near_zero(Vector x) {
                           0x1.b90ecd4aeec12p-20, -0x1.564f71bbc0d35p-23, 0x1.8a312cb07e6ccp-27);
 }
 
-// erfc(a) for a >= 0.5: exp(-a^2) p(t) / (1 + 2 a), t = (a - K) / (a + K), a form of Shepherd and Laframboise (1981):
-// relative error 2^-25 and 2^-52.
+// erfc(a) for a >= 0: exp(-a^2) times a polynomial in t = (a - K) / (a + K), over a + K: relative error 2^-25. In
+// float64, for a >= 0.5, the form of Shepherd and Laframboise (1981), over 1 + 2 a: relative error 2^-52.
 template <class Vector>
 LANNER_INLINE Vector erfc_tail(Vector a) {
-  const Vector one = number<Vector>(1), K = number<Vector>(kSingle<Vector> ? 2 : 3);
   a = min(number<Vector>(kSingle<Vector> ? 10.5 : 27.5), a);  // 0 from there on
-  const Vector denominator = one + a + a, inverse = one / (denominator * (a + K));
-  const Vector t = (a - K) * denominator * inverse;
   Vector p;
-  if constexpr (kSingle<Vector>)
-    p = polynomial(t, 0x1.46e80ep+0, -0x1.7bf5bp-4, -0x1.540764p-3, 0x1.4ff5d6p-3, -0x1.bc39bap-5, -0x1.049692p-7,
-                   0x1.1e059p-7, 0x1.f637fcp-11, -0x1.65338ep-10);
-  else
-    p = polynomial(t, 0x1.40c522d7e4987p+0, -0x1.15c084bb9e938p-3, -0x1.85a15c58a9e0ep-5, 0x1.098366a5b6465p-3,
+  if constexpr (kSingle<Vector>) {
+    const Vector one = number<Vector>(1), inverse = one / (a + number<Vector>(2)),
+                 t = one - number<Vector>(4) * inverse;
+    p = inverse * polynomial(t, 0x1.058672p+0, -0x1.5fd388p-1, 0x1.1e2dd8p-2, -0x1.2a86e2p-5, -0x1.605920p-6,
+                             0x1.a82ddap-8, 0x1.9143bap-9, -0x1.afb2e6p-11, -0x1.343c4ap-11, 0x1.4ab930p-15,
+                             0x1.0d163ep-14);
+  } else {
+    const Vector one = number<Vector>(1), K = number<Vector>(3), denominator = one + a + a;
+    const Vector inverse = one / (denominator * (a + K)), t = (a - K) * denominator * inverse;
+    p = (a + K) * inverse *
+        polynomial(t, 0x1.40c522d7e4987p+0, -0x1.15c084bb9e938p-3, -0x1.85a15c58a9e0ep-5, 0x1.098366a5b6465p-3,
                    -0x1.e88b803a5a587p-4, 0x1.17ca287779e96p-4, -0x1.8574c4048cd6cp-6, 0x1.4b884f1af3a06p-9,
                    0x1.ef1bd719b6933p-10, -0x1.98db6aa96b40fp-11, -0x1.b90f72df6a70cp-14, 0x1.065beaec7e8e8p-13,
                    0x1.4b4120d2741f8p-18, -0x1.515a6464fcaa1p-16, -0x1.736415708f5d8p-21, 0x1.d2de9edfd93d7p-19,
                    0x1.31477e71bc16ep-22, -0x1.46ec15954a631p-21, -0x1.14e665f9bf5e9p-24, 0x1.5d35bd0a47237p-24);
+  }
   // The rounding of a^2 matters where a^2 is large. It is known where there is an fma (elsewhere it reads as 0).
   const Vector square = rounded(a * a), rest = fma(a, a, -square);
-  const Vector e = exp(-square);
-  return p * ((a + K) * inverse) * (e - e * rest);
+  const Vector e = exp_in_range(-square);
+  return p * (e - e * rest);
 }
 
 template <class Vector>
@@ -239,9 +259,11 @@ LANNER_INLINE Vector erf(Vector x) {
 template <class Vector>
 LANNER_INLINE Vector erfc(Vector x) {
   const Vector a = abs(x), tail = erfc_tail(a);
-  const auto near = a < number<Vector>(0.5);
-  const Vector far = select(x < Vector{}, number<Vector>(2) - tail, tail);
-  return select(near, number<Vector>(1) - erf_near_zero(x), far);
+  const Vector y = select(x < Vector{}, number<Vector>(2) - tail, tail);
+  if constexpr (kSingle<Vector>)
+    return y;
+  else
+    return select(a < number<Vector>(0.5), number<Vector>(1) - erf_near_zero(x), y);
 }
 
 // ---- sine and cosine ------------------------------------------------------------------------------------------------
@@ -271,7 +293,8 @@ constexpr double kLargestAngle = 0x1p20;
 // sin(x + quarter * pi/2) for |x| < kLargestAngle; `kTerms` 4 suffices for a result that is rounded to float32.
 template <int kTerms>
 LANNER_INLINE F64 sin_of_quarters(F64 x, int64_t quarter) {
-  const F64 room = splat64(0x1.8p52), shifted = rounded(fma(x, splat64(0x1.45f306dc9c883p-1), room)), n = shifted - room;
+  const F64 room = splat64(0x1.8p52), shifted = rounded(fma(x, splat64(0x1.45f306dc9c883p-1), room)),
+            n = shifted - room;
   const I64 q = (I64)shifted + quarter;
   F64 r = fma(n, splat64(-0x1.921fb544p+0), x);
   r = fma(n, splat64(-0x1.0b4611a6p-34), r);
@@ -330,12 +353,12 @@ LANNER_INLINE Vector cos(Vector x) {
 
 // ---- the rarer ones, from the C library -----------------------------------------------------------------------------
 
-#define LANNER_BY_LANE(name)                                                         \
-  LANNER_INLINE F32 name(F32 x) {                                                    \
-    return by_lane<float>(x, [](float v) { return __builtin_##name##f(v); });        \
-  }                                                                                  \
-  LANNER_INLINE F64 name(F64 x) {                                                    \
-    return by_lane<double>(x, [](double v) { return __builtin_##name(v); });         \
+#define LANNER_BY_LANE(name)                                                  \
+  LANNER_INLINE F32 name(F32 x) {                                             \
+    return by_lane<float>(x, [](float v) { return __builtin_##name##f(v); }); \
+  }                                                                           \
+  LANNER_INLINE F64 name(F64 x) {                                             \
+    return by_lane<double>(x, [](double v) { return __builtin_##name(v); });  \
   }
 LANNER_BY_LANE(tan)
 LANNER_BY_LANE(asin)
@@ -348,12 +371,12 @@ LANNER_BY_LANE(acosh)
 LANNER_BY_LANE(atanh)
 #undef LANNER_BY_LANE
 
-#define LANNER_BY_LANE_2(name)                                                                      \
-  LANNER_INLINE F32 name(F32 x, F32 y) {                                                            \
-    return by_lane<float>(x, y, [](float a, float b) { return __builtin_##name##f(a, b); });        \
-  }                                                                                                 \
-  LANNER_INLINE F64 name(F64 x, F64 y) {                                                            \
-    return by_lane<double>(x, y, [](double a, double b) { return __builtin_##name(a, b); });        \
+#define LANNER_BY_LANE_2(name)                                                               \
+  LANNER_INLINE F32 name(F32 x, F32 y) {                                                     \
+    return by_lane<float>(x, y, [](float a, float b) { return __builtin_##name##f(a, b); }); \
+  }                                                                                          \
+  LANNER_INLINE F64 name(F64 x, F64 y) {                                                     \
+    return by_lane<double>(x, y, [](double a, double b) { return __builtin_##name(a, b); }); \
   }
 LANNER_BY_LANE_2(pow)
 LANNER_BY_LANE_2(atan2)
