@@ -65,8 +65,10 @@ constexpr ChannelsTiles<T> make_channels_tiles() {
     t.of[r][2] = channels_tile<T, r, 2>; \
   }
   LANNER_ROWS(1)
-  LANNER_ROWS(2) LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7) LANNER_ROWS(8)
-      LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
+  LANNER_ROWS(2)
+  LANNER_ROWS(3)
+  LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7) LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10)
+      LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
 #undef LANNER_ROWS
           return t;
 }
@@ -160,8 +162,10 @@ constexpr WidthTiles<T> make_width_tiles() {
 #define LANNER_ROWS(r) \
   if constexpr (r <= kMR) t.of[r] = width_tile<T, r>;
   LANNER_ROWS(1)
-  LANNER_ROWS(2) LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7) LANNER_ROWS(8)
-      LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
+  LANNER_ROWS(2)
+  LANNER_ROWS(3)
+  LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7) LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10)
+      LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
 #undef LANNER_ROWS
           return t;
 }
@@ -207,12 +211,18 @@ void dot_tile(int64_t full, int64_t vectors, int tail, const T* g, int64_t g_ste
   run(
       full, vectors, [&](const T* p) __attribute__((always_inline)) { return load_n(p, static_cast<size_t>(tail)); });
 
-  T sum[kAll];
+  // Through memory: an index that is not a constant would keep the accumulators there during the loop above.
+  T lanes[kAll * L], sum[kAll];
+#pragma GCC unroll 32
+  for (int i = 0; i < kAll; ++i) store(lanes + i * L, acc[i]);
   for (int b = 0; b < kAll; b += L) {
     V<T> rows[L];
-    for (int i = 0; i < L; ++i) rows[i] = acc[b + i];
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) rows[i] = load(lanes + (b + i) * L);
     transpose<T>(rows);
+#pragma GCC unroll 4
     for (int half = L / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
       for (int i = 0; i < half; ++i) rows[i] += rows[i + half];
     store(sum + b, rows[0]);
   }
