@@ -18,8 +18,7 @@ struct Operands {
   std::vector<T> a, b, c, bias;
   cpu::GemmArgs<T> g;
 
-  Operands(int64_t m, int64_t n, int64_t k, bool ta = false, bool tb = false)
-      : a(m * k), b(k * n), c(m * n), bias(n) {
+  Operands(int64_t m, int64_t n, int64_t k, bool ta = false, bool tb = false) : a(m * k), b(k * n), c(m * n), bias(n) {
     std::mt19937 engine(0);
     std::uniform_real_distribution<T> distribution(-1, 1);
     for (auto* values : {&a, &b, &bias})
@@ -43,14 +42,17 @@ void shapes(benchmark::internal::Benchmark* b) {
   for (int64_t n : {64, 128, 256, 512, 1024, 2048}) b->Args({n, n, n, 0, 0});
   b->Args({1024, 1024, 1024, 0, 1})->Args({1024, 1024, 1024, 1, 0})->Args({1024, 1024, 1024, 1, 1});
   b->Args({32, 256, 784, 0, 0})->Args({32, 256, 784, 0, 1});  // an MLP's first layer: stored [in, out], [out, in]
-  b->Args({256, 784, 32, 1, 0});                               // its weight gradient
+  b->Args({256, 784, 32, 1, 0});                              // its weight gradient
   b->Args({512, 1024, 784, 0, 1})->Args({512, 784, 1024, 0, 0})->Args({1024, 784, 512, 1, 0});
   b->Args({64, 120, 400, 0, 1})->Args({64, 10, 84, 0, 1});  // LeNet-5's linear layers
   b->Args({1, 256, 784, 0, 1})->Args({1, 256, 784, 0, 0})->Args({8, 256, 784, 0, 1});
 }
 BENCHMARK(gemm<float>)->Apply(shapes);
-BENCHMARK(gemm<double>)->ArgNames({"M", "N", "K", "ta", "tb"})->UseRealTime()->Args({256, 256, 256, 0, 0})->Args(
-    {1024, 1024, 1024, 0, 0});
+BENCHMARK(gemm<double>)
+    ->ArgNames({"M", "N", "K", "ta", "tb"})
+    ->UseRealTime()
+    ->Args({256, 256, 256, 0, 0})
+    ->Args({1024, 1024, 1024, 0, 0});
 
 // B packed beforehand, as the weights of a net that predicts.
 void prepacked(benchmark::State& state) {
@@ -62,8 +64,12 @@ void prepacked(benchmark::State& state) {
   for (auto _ : state) lanner::gemm(o.g);
   roof::flops(state, 2.0 * m * n * k);
 }
-BENCHMARK(prepacked)->ArgNames({"M", "N", "K"})->UseRealTime()->Args({32, 256, 784})->Args({64, 120, 400})->Args(
-    {512, 1024, 784});
+BENCHMARK(prepacked)
+    ->ArgNames({"M", "N", "K"})
+    ->UseRealTime()
+    ->Args({32, 256, 784})
+    ->Args({64, 120, 400})
+    ->Args({512, 1024, 784});
 
 // What the epilogue costs beside gemm of the same shape.
 void bias_relu(benchmark::State& state) {

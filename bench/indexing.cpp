@@ -19,7 +19,8 @@ namespace {
 Tensor random_indices(const Shape& shape, int64_t high) {
   std::mt19937_64 rng(1);
   Tensor t = Tensor::empty(shape, DType::Int64);
-  for (int64_t i = 0; i < t.size(); ++i) t.data<int64_t>()[i] = static_cast<int64_t>(rng() % static_cast<uint64_t>(high));
+  for (int64_t i = 0; i < t.size(); ++i)
+    t.data<int64_t>()[i] = static_cast<int64_t>(rng() % static_cast<uint64_t>(high));
   return t;
 }
 
@@ -50,7 +51,11 @@ void embedding(benchmark::State& s) {
   for (auto _ : s) benchmark::DoNotOptimize(ops::embedding(weight, index).raw());
   roof::bytes(s, s.range(2) * (8.0 * s.range(1) + 8.0));
 }
-BENCHMARK(embedding)->ArgNames({"V", "D", "N"})->Args({65, 64, 2048})->Args({10000, 256, 4096})->Args({30000, 768, 4096});
+BENCHMARK(embedding)
+    ->ArgNames({"V", "D", "N"})
+    ->Args({65, 64, 2048})
+    ->Args({10000, 256, 4096})
+    ->Args({30000, 768, 4096});
 
 void embedding_backward(benchmark::State& s) {
   Tensor weight = random_values({s.range(0), s.range(1)});
@@ -61,17 +66,23 @@ void embedding_backward(benchmark::State& s) {
     benchmark::DoNotOptimize(grad({y}, {weight}, {g})[0].raw());
   }
   // The lookup; zeros of the table; g read, its row read and written.
-  roof::bytes(s, s.range(2) * (8.0 * s.range(1) + 8.0) + 4.0 * s.range(0) * s.range(1) + 12.0 * s.range(2) * s.range(1));
+  roof::bytes(s,
+              s.range(2) * (8.0 * s.range(1) + 8.0) + 4.0 * s.range(0) * s.range(1) + 12.0 * s.range(2) * s.range(1));
 }
 BENCHMARK(embedding_backward)->ArgNames({"V", "D", "N"})->Args({65, 64, 2048})->Args({10000, 256, 4096});
 
 // One of C logits a row, and shuffles along the last axis.
 void gather(benchmark::State& s) {
-  const Tensor x = random_values({s.range(0), s.range(1)}), index = random_indices({s.range(0), s.range(2)}, s.range(1));
+  const Tensor x = random_values({s.range(0), s.range(1)}),
+               index = random_indices({s.range(0), s.range(2)}, s.range(1));
   for (auto _ : s) benchmark::DoNotOptimize(ops::gather(x, index, 1).raw());
   roof::bytes(s, 16.0 * index.size());
 }
-BENCHMARK(gather)->ArgNames({"rows", "n", "picked"})->Args({512, 10, 1})->Args({4096, 1000, 1})->Args({1024, 1024, 1024});
+BENCHMARK(gather)
+    ->ArgNames({"rows", "n", "picked"})
+    ->Args({512, 10, 1})
+    ->Args({4096, 1000, 1})
+    ->Args({1024, 1024, 1024});
 
 void scatter_add(benchmark::State& s) {
   const Tensor x = random_values({s.range(0), s.range(1)}), index = random_indices(x.shape(), s.range(0));
@@ -91,10 +102,26 @@ template <bool kIndices>
 void sort(benchmark::State& s) {
   const Tensor x = random_values({s.range(0), s.range(1)});
   for (auto _ : s) benchmark::DoNotOptimize((kIndices ? ops::argsort(x) : ops::sort(x)).raw());
-  s.counters["elements/s"] = benchmark::Counter(static_cast<double>(x.size()), benchmark::Counter::kIsIterationInvariantRate);
+  s.counters["elements/s"] =
+      benchmark::Counter(static_cast<double>(x.size()), benchmark::Counter::kIsIterationInvariantRate);
 }
-BENCHMARK(sort<false>)->Name("sort")->ArgNames({"rows", "n"})->Args({1000, 16})->Args({100, 200})->Args({100, 1000})->Args({1, 100000})->Args({1, 10000000});
-BENCHMARK(sort<true>)->Name("argsort")->ArgNames({"rows", "n"})->Args({1000, 16})->Args({100, 200})->Args({100, 300})->Args({100, 1000})->Args({1, 100000})->Args({1, 10000000});
+BENCHMARK(sort<false>)
+    ->Name("sort")
+    ->ArgNames({"rows", "n"})
+    ->Args({1000, 16})
+    ->Args({100, 200})
+    ->Args({100, 1000})
+    ->Args({1, 100000})
+    ->Args({1, 10000000});
+BENCHMARK(sort<true>)
+    ->Name("argsort")
+    ->ArgNames({"rows", "n"})
+    ->Args({1000, 16})
+    ->Args({100, 200})
+    ->Args({100, 300})
+    ->Args({100, 1000})
+    ->Args({1, 100000})
+    ->Args({1, 10000000});
 
 void topk(benchmark::State& s) {
   const Tensor x = random_values({s.range(0), s.range(1)});

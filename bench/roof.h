@@ -42,16 +42,16 @@ inline double best_seconds(auto&& work) {
 typedef float Zmm __attribute__((vector_size(64)));
 typedef float Ymm __attribute__((vector_size(32)));
 typedef float Xmm __attribute__((vector_size(16)));
-#define LANNER_FMA_LOOP(name, isa, Vector, chains, ps, pd)                                                \
-  [[gnu::target(isa), gnu::noinline]] inline void name(long rounds, bool is_double) {                     \
-    Vector acc[chains] = {}, a = {}, b = {};                                                              \
-    for (long r = 0; r < rounds; ++r) {                                                                   \
-      if (is_double) {                                                                                    \
+#define LANNER_FMA_LOOP(name, isa, Vector, chains, ps, pd)                                                          \
+  [[gnu::target(isa), gnu::noinline]] inline void name(long rounds, bool is_double) {                               \
+    Vector acc[chains] = {}, a = {}, b = {};                                                                        \
+    for (long r = 0; r < rounds; ++r) {                                                                             \
+      if (is_double) {                                                                                              \
         _Pragma("GCC unroll 24") for (int c = 0; c < chains; ++c) asm volatile(pd : "+v"(acc[c]) : "v"(a), "v"(b)); \
-      } else {                                                                                            \
+      } else {                                                                                                      \
         _Pragma("GCC unroll 24") for (int c = 0; c < chains; ++c) asm volatile(ps : "+v"(acc[c]) : "v"(a), "v"(b)); \
-      }                                                                                                   \
-    }                                                                                                     \
+      }                                                                                                             \
+    }                                                                                                               \
   }
 LANNER_FMA_LOOP(fma_512, "avx512f", Zmm, 24, "vfmadd231ps %2, %1, %0", "vfmadd231pd %2, %1, %0")
 LANNER_FMA_LOOP(fma_256, "avx2,fma", Ymm, 12, "vfmadd231ps %2, %1, %0", "vfmadd231pd %2, %1, %0")

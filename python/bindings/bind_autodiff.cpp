@@ -39,15 +39,19 @@ void bind_autodiff(py::module_& m) {
 ...     ln.is_grad_enabled()
 False
 )");
-  m.def("set_grad_enabled", [](bool on) {
-    const bool before = grad_enabled();
-    set_grad_enabled(on);
-    return before;
-  }, "on"_a, "Switches recording on or off in this thread; returns what it was.");
+  m.def(
+      "set_grad_enabled",
+      [](bool on) {
+        const bool before = grad_enabled();
+        set_grad_enabled(on);
+        return before;
+      },
+      "on"_a, "Switches recording on or off in this thread; returns what it was.");
   m.def(
       "grad",
-      [](const Tensors& outputs, const Tensors& inputs, const std::optional<std::vector<std::optional<Tensor>>>& grad_outputs,
-         bool create_graph, bool retain_graph, bool allow_unused) {
+      [](const Tensors& outputs, const Tensors& inputs,
+         const std::optional<std::vector<std::optional<Tensor>>>& grad_outputs, bool create_graph, bool retain_graph,
+         bool allow_unused) {
         Tensors seeds;
         if (grad_outputs)
           for (const auto& t : *grad_outputs) seeds.push_back(t.value_or(Tensor()));

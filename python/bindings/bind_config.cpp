@@ -9,13 +9,16 @@ namespace lanner::python {
 void bind_config(py::module_& m) {
   using namespace py::literals;
   m.attr("__version__") = version();
-  m.def("show_config", [] { py::print(show_config(), py::arg("end") = ""); }, R"(Prints version, compiler, instruction set, threads and CUDA, as a bug report needs them.
+  m.def(
+      "show_config", [] { py::print(show_config(), py::arg("end") = ""); },
+      R"(Prints version, compiler, instruction set, threads and CUDA, as a bug report needs them.
 
 >>> ln.show_config()  # doctest: +ELLIPSIS
 lanner ...
 )");
   m.def("config_text", &show_config, "What show_config prints.");
-  m.def("set_num_threads", &set_num_threads, "n"_a, R"(How many threads parallel work may use; results do not depend on it.
+  m.def("set_num_threads", &set_num_threads, "n"_a,
+        R"(How many threads parallel work may use; results do not depend on it.
 
 Until it is called, OMP_NUM_THREADS and the affinity mask decide.
 
@@ -28,15 +31,22 @@ True
 )");
   m.def("isa", &isa, "The instruction set whose kernels are in use.");
   m.def("set_isa", &cpu::set_isa, "name"_a, "Switches the kernels to another instruction set; for tests.");
-  m.def("available_isas", [] {
-    std::vector<std::string> names;
-    for (const cpu::KernelTable* table : cpu::available()) names.emplace_back(table->isa);
-    return names;
-  }, "The instruction sets that this machine and build can run, slowest first.");
-  m.def("allocator_stats", [] {
-    const AllocatorStats s = allocator_stats();
-    return py::dict("in_use_bytes"_a = s.in_use_bytes, "cached_bytes"_a = s.cached_bytes, "system_calls"_a = s.system_calls);
-  }, "Bytes in use and kept for reuse, and how often memory was asked of the system.");
+  m.def(
+      "available_isas",
+      [] {
+        std::vector<std::string> names;
+        for (const cpu::KernelTable* table : cpu::available()) names.emplace_back(table->isa);
+        return names;
+      },
+      "The instruction sets that this machine and build can run, slowest first.");
+  m.def(
+      "allocator_stats",
+      [] {
+        const AllocatorStats s = allocator_stats();
+        return py::dict("in_use_bytes"_a = s.in_use_bytes, "cached_bytes"_a = s.cached_bytes,
+                        "system_calls"_a = s.system_calls);
+      },
+      "Bytes in use and kept for reuse, and how often memory was asked of the system.");
   m.def("release_cached_memory", &release_cached_memory, "Gives memory that is kept for reuse back to the system.");
 }
 

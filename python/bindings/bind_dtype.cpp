@@ -30,7 +30,8 @@ DType dtype_from_object(py::handle object) {
   try {
     numpy_dtype = py::module_::import("numpy").attr("dtype")(object);
   } catch (py::error_already_set&) {
-    throw DTypeError("expected a dtype such as lanner.float32 or 'float32', got " + py::repr(object).cast<std::string>());
+    throw DTypeError("expected a dtype such as lanner.float32 or 'float32', got " +
+                     py::repr(object).cast<std::string>());
   }
   return dtype_from_name(numpy_dtype.attr("name").cast<std::string>().c_str());
 }
@@ -39,11 +40,13 @@ void bind_dtypes(py::module_& m) {
   py::class_<DTypeObject> cls(m, "DType", "The type of a tensor's elements: ``ln.float32`` and its kin.");
   cls.def_property_readonly("name", [](const DTypeObject& d) { return dtype_name(d.value); }, "As NumPy spells it.");
   cls.def_property_readonly("itemsize", [](const DTypeObject& d) { return itemsize(d.value); }, "Bytes of an element.");
-  cls.def_property_readonly("is_floating_point", [](const DTypeObject& d) { return is_floating(d.value); },
-                            "Whether it is one of the four floating dtypes.");
+  cls.def_property_readonly(
+      "is_floating_point", [](const DTypeObject& d) { return is_floating(d.value); },
+      "Whether it is one of the four floating dtypes.");
   cls.def("__repr__", [](const DTypeObject& d) { return std::string("lanner.") + dtype_name(d.value); });
   cls.def("__reduce__", [](const DTypeObject& d) {
-    return py::make_tuple(py::module_::import("lanner.array_api").attr("_dtype_named"), py::make_tuple(dtype_name(d.value)));
+    return py::make_tuple(py::module_::import("lanner.array_api").attr("_dtype_named"),
+                          py::make_tuple(dtype_name(d.value)));
   });
   for (int i = 0; i < kDTypeCount; ++i) {
     const auto dtype = static_cast<DType>(i);

@@ -23,8 +23,7 @@ void bind_table(py::module_& m) {
 }
 
 void bind_selection(py::module_& m) {
-  m.def(
-      "positive", [](const Tensor& x) { return x; }, "x"_a, R"(``x`` itself.
+  m.def("positive", [](const Tensor& x) { return x; }, "x"_a, R"(``x`` itself.
 
 >>> ln.positive(ln.tensor([1, -2]))
 tensor([ 1, -2])

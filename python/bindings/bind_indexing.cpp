@@ -32,14 +32,16 @@ int64_t padding_row(const char* op, std::optional<int64_t> padding_idx, const Te
 
 void bind_indexing(py::module_& m) {
   using namespace py::literals;
-  m.def("gather", &ops::gather, "x"_a, "index"_a, "axis"_a, NoGil(), R"(Elements of ``x`` picked along ``axis`` by ``index``, which has as many dimensions as ``x``.
+  m.def("gather", &ops::gather, "x"_a, "index"_a, "axis"_a, NoGil(),
+        R"(Elements of ``x`` picked along ``axis`` by ``index``, which has as many dimensions as ``x``.
 
 ``out[i][j][k] = x[i][index[i][j][k]][k]`` for axis 1 of 3. Raises IndexError for an index outside the axis.
 
 >>> ln.gather(ln.tensor([[1, 2], [3, 4]]), ln.tensor([[0, 0], [1, 0]]), 1).tolist()
 [[1, 1], [4, 3]]
 )");
-  m.def("take_along_axis", &ops::take_along_axis, "x"_a, "indices"_a, py::kw_only(), "axis"_a = -1, NoGil(), R"(Elements of ``x`` picked along ``axis``; the other axes of ``x`` and ``indices`` are broadcast.
+  m.def("take_along_axis", &ops::take_along_axis, "x"_a, "indices"_a, py::kw_only(), "axis"_a = -1, NoGil(),
+        R"(Elements of ``x`` picked along ``axis``; the other axes of ``x`` and ``indices`` are broadcast.
 
 >>> x = ln.tensor([[3, 1, 2], [5, 6, 4]])
 >>> ln.take_along_axis(x, ln.argsort(x)).tolist()
@@ -50,7 +52,8 @@ void bind_indexing(py::module_& m) {
       [](const Tensor& x, const Tensor& index, const Operand& src, int64_t axis) {
         return ops::scatter(x, index, src, axis);
       },
-      "x"_a, "index"_a, "src"_a, "axis"_a, NoGil(), R"(A copy of ``x`` with ``src`` (a tensor or a number) written at ``index`` along ``axis``.
+      "x"_a, "index"_a, "src"_a, "axis"_a, NoGil(),
+      R"(A copy of ``x`` with ``src`` (a tensor or a number) written at ``index`` along ``axis``.
 
 ``out[i][index[i][j][k]][k] = src[i][j][k]`` for axis 1 of 3; of several writes to one place the last wins.
 
@@ -62,7 +65,8 @@ void bind_indexing(py::module_& m) {
       [](const Tensor& x, const Tensor& index, const Operand& src, int64_t axis) {
         return ops::scatter_add(x, index, src, axis);
       },
-      "x"_a, "index"_a, "src"_a, "axis"_a, NoGil(), R"(A copy of ``x`` with ``src`` (a tensor or a number) added at ``index`` along ``axis``.
+      "x"_a, "index"_a, "src"_a, "axis"_a, NoGil(),
+      R"(A copy of ``x`` with ``src`` (a tensor or a number) added at ``index`` along ``axis``.
 
 ``out[i][index[i][j][k]][k] += src[i][j][k]`` for axis 1 of 3, in the order of the indices.
 
@@ -74,7 +78,8 @@ void bind_indexing(py::module_& m) {
       [](const Tensor& x, const Tensor& indices, std::optional<int64_t> axis) {
         return axis ? ops::take(x, indices, *axis) : ops::take(ops::reshape(x, {-1}), indices, 0);
       },
-      "x"_a, "indices"_a, py::kw_only(), "axis"_a = py::none(), NoGil(), R"(Slices of ``x`` along ``axis``: the result has the axes of ``indices`` in place of that axis.
+      "x"_a, "indices"_a, py::kw_only(), "axis"_a = py::none(), NoGil(),
+      R"(Slices of ``x`` along ``axis``: the result has the axes of ``indices`` in place of that axis.
 
 Without an axis, elements of ``x`` read row by row. Negative indices count from the end.
 
@@ -86,7 +91,8 @@ Without an axis, elements of ``x`` read row by row. Negative indices count from 
       [](const Tensor& input, const Tensor& weight, std::optional<int64_t> padding_idx) {
         return ops::embedding(weight, input, padding_row("embedding", padding_idx, weight));
       },
-      "input"_a, "weight"_a, "padding_idx"_a = py::none(), NoGil(), R"(The rows of ``weight`` [V, D] that ``input`` names: [..., D]. Row ``padding_idx`` gets no gradient.
+      "input"_a, "weight"_a, "padding_idx"_a = py::none(), NoGil(),
+      R"(The rows of ``weight`` [V, D] that ``input`` names: [..., D]. Row ``padding_idx`` gets no gradient.
 
 >>> ln.embedding(ln.tensor([2, 0]), ln.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])).tolist()
 [[5.0, 6.0], [1.0, 2.0]]
@@ -94,14 +100,16 @@ Without an axis, elements of ``x`` read row by row. Negative indices count from 
   m.def(
       "embedding_bag",
       [](const Tensor& input, const Tensor& weight, const std::optional<Tensor>& offsets, const std::string& mode,
-         const std::optional<Tensor>& per_sample_weights, bool include_last_offset, std::optional<int64_t> padding_idx) {
+         const std::optional<Tensor>& per_sample_weights, bool include_last_offset,
+         std::optional<int64_t> padding_idx) {
         const ops::BagOptions options{bag_mode(mode), include_last_offset,
                                       padding_row("embedding_bag", padding_idx, weight)};
         return ops::embedding_bag(weight, input, offsets.value_or(Tensor()), per_sample_weights.value_or(Tensor()),
                                   options);
       },
       "input"_a, "weight"_a, "offsets"_a = py::none(), "mode"_a = "mean", "per_sample_weights"_a = py::none(),
-      "include_last_offset"_a = false, "padding_idx"_a = py::none(), NoGil(), R"(The sum, mean or maximum of rows of ``weight`` [V, D] over bags of indices: [B, D].
+      "include_last_offset"_a = false, "padding_idx"_a = py::none(), NoGil(),
+      R"(The sum, mean or maximum of rows of ``weight`` [V, D] over bags of indices: [B, D].
 
 ``input`` is [B, N], or [N] cut where ``offsets`` [B] says that each bag begins. ``per_sample_weights``, of the shape of
 ``input``, scale the rows (mode "sum" only). An empty bag gives zeros; indices ``padding_idx`` are left out.
@@ -117,7 +125,8 @@ Without an axis, elements of ``x`` read row by row. Negative indices count from 
         for (const auto& i : indices) given.push_back(i.value_or(Tensor()));
         return ops::index_put(x, given, value, accumulate);
       },
-      "x"_a, "indices"_a, "value"_a, "accumulate"_a = false, NoGil(), R"(A copy of ``x`` in which ``x[indices]`` is ``value``, or, with ``accumulate``, has it added once for each index.
+      "x"_a, "indices"_a, "value"_a, "accumulate"_a = false, NoGil(),
+      R"(A copy of ``x`` in which ``x[indices]`` is ``value``, or, with ``accumulate``, has it added once for each index.
 
 ``indices`` holds one tensor for each axis (integers, or bool), None for all of an axis.
 
@@ -139,7 +148,8 @@ Without an axis, elements of ``x`` read row by row. Negative indices count from 
 >>> [i.tolist() for i in ln.nonzero(ln.tensor([[0, 5], [7, 0]]))]
 [[0, 1], [1, 0]]
 )");
-  m.def("one_hot", &ops::one_hot, "x"_a, "num_classes"_a = -1, NoGil(), R"(int64 ``x.shape + (num_classes,)``: 1 where the last index is the value of ``x``, else 0.
+  m.def("one_hot", &ops::one_hot, "x"_a, "num_classes"_a = -1, NoGil(),
+        R"(int64 ``x.shape + (num_classes,)``: 1 where the last index is the value of ``x``, else 0.
 
 -1 makes as many classes as the largest value needs.
 

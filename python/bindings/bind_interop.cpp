@@ -23,8 +23,8 @@ std::function<void()> keep_alive(py::object object) {
 Tensor from_array(py::array array, std::optional<DType> dtype, bool copy) {
   const py::dtype d = array.dtype();
   const std::string name = d.attr("name").cast<std::string>();
-  check<DTypeError>(std::string("biuf").find(d.kind()) != std::string::npos && d.itemsize() <= 8, "tensor: NumPy dtype ", name,
-                    " has no counterpart");
+  check<DTypeError>(std::string("biuf").find(d.kind()) != std::string::npos && d.itemsize() <= 8,
+                    "tensor: NumPy dtype ", name, " has no counterpart");
   if (!d.attr("isnative").cast<bool>()) array = array.attr("astype")(d.attr("newbyteorder")("="));
   const DType from = dtype_from_name(name.c_str());
   const auto item = static_cast<py::ssize_t>(itemsize(from));
@@ -56,7 +56,8 @@ DType from_dl_type(DLDataType t) {
     const DLDataType candidate = dl_type(static_cast<DType>(i));
     if (candidate.code == t.code && candidate.bits == t.bits) return static_cast<DType>(i);
   }
-  throw DTypeError("from_dlpack: type code " + std::to_string(t.code) + " of " + std::to_string(t.bits) + " bits has no counterpart");
+  throw DTypeError("from_dlpack: type code " + std::to_string(t.code) + " of " + std::to_string(t.bits) +
+                   " bits has no counterpart");
 }
 
 struct Exported {
@@ -68,12 +69,14 @@ struct Exported {
 
 py::capsule to_dlpack(const Tensor& x, const py::kwargs& kwargs) {
   if (kwargs.contains("dl_device") && !kwargs["dl_device"].is_none())
-    check<DeviceError>(kwargs["dl_device"].cast<std::pair<int, int>>().first == 1, "__dlpack__: the tensor lies on the CPU");
+    check<DeviceError>(kwargs["dl_device"].cast<std::pair<int, int>>().first == 1,
+                       "__dlpack__: the tensor lies on the CPU");
   check(!x.requires_grad(), "__dlpack__: x requires grad; use x.detach()");
   const bool copy = kwargs.contains("copy") && !kwargs["copy"].is_none() && kwargs["copy"].cast<bool>();
   auto* e = new Exported{copy ? ops::copy(x) : x, x.shape(), {}, {}};
   e->strides = e->tensor.strides();
-  e->managed.dl_tensor = {e->tensor.raw(), {1, 0}, x.ndim(), dl_type(x.dtype()), e->shape.begin(), e->strides.begin(), 0};
+  e->managed.dl_tensor = {e->tensor.raw(),    {1, 0}, x.ndim(), dl_type(x.dtype()), e->shape.begin(),
+                          e->strides.begin(), 0};
   e->managed.manager_ctx = e;
   e->managed.deleter = [](DLManagedTensor* m) { delete static_cast<Exported*>(m->manager_ctx); };
   return py::capsule(&e->managed, "dltensor", [](PyObject* capsule) {
@@ -89,10 +92,12 @@ Tensor from_dlpack(const py::object& object) {
   auto* m = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
   if (!m) throw py::error_already_set();
   const DLTensor& t = m->dl_tensor;
-  check<DeviceError>(t.device.device_type == 1, "from_dlpack: expected memory of the CPU, got device type ", t.device.device_type);
+  check<DeviceError>(t.device.device_type == 1, "from_dlpack: expected memory of the CPU, got device type ",
+                     t.device.device_type);
   const DType dtype = from_dl_type(t.dtype);
   const Shape shape(std::vector<int64_t>(t.shape, t.shape + t.ndim));
-  const Dims strides = t.strides ? Dims(std::vector<int64_t>(t.strides, t.strides + t.ndim)) : contiguous_strides(shape);
+  const Dims strides =
+      t.strides ? Dims(std::vector<int64_t>(t.strides, t.strides + t.ndim)) : contiguous_strides(shape);
   PyCapsule_SetName(capsule.ptr(), "used_dltensor");
   return Tensor::from_memory(static_cast<char*>(t.data) + t.byte_offset, shape, strides, dtype, [m] {
     if (!m->deleter || !Py_IsInitialized()) return;
@@ -179,7 +184,8 @@ tensor([[1., 2.],
 >>> ln.from_dlpack(np.arange(3)).tolist()
 [0, 1, 2]
 )");
-  cls.def("numpy", &tensor_to_numpy, R"(A NumPy array that shares the memory. Raises Error if gradients are wanted: detach() first.
+  cls.def("numpy", &tensor_to_numpy,
+          R"(A NumPy array that shares the memory. Raises Error if gradients are wanted: detach() first.
 
 >>> ln.tensor([1.0, 2.0]).numpy()
 array([1., 2.], dtype=float32)

@@ -22,7 +22,8 @@ void in_place(const char* name, const Tensor& x, const Tensor& y) {
         ": the value requires grad, and writing it into a tensor would lose its gradient; use x = x ",
         std::string(name).substr(0, std::string(name).size() - 1), " y");
   const Tensor value = kOp(x, y);
-  check<ShapeError>(value.shape() == x.shape(), name, ": a value of shape ", y.shape(), " does not fit into ", x.shape());
+  check<ShapeError>(value.shape() == x.shape(), name, ": a value of shape ", y.shape(), " does not fit into ",
+                    x.shape());
   check<DTypeError>(is_floating(x.dtype()) || !is_floating(value.dtype()), name, ": the result is ",
                     dtype_name(value.dtype()), " and cannot be written into ", dtype_name(x.dtype()));
   x.will_write(name);
@@ -35,7 +36,8 @@ void bind_operator(py::class_<Tensor>& cls, const char* name, const char* reflec
                    const char* in_place_name = nullptr, const char* symbol = nullptr) {
   cls.def(name, [](const Tensor& a, const Operand& b) { return kOp(a, b); }, "other"_a, py::is_operator(), NoGil());
   if (reflected)
-    cls.def(reflected, [](const Tensor& a, const Operand& b) { return kOp(b, a); }, "other"_a, py::is_operator(), NoGil());
+    cls.def(
+        reflected, [](const Tensor& a, const Operand& b) { return kOp(b, a); }, "other"_a, py::is_operator(), NoGil());
   if (in_place_name)
     cls.def(
         in_place_name,
@@ -106,7 +108,8 @@ py::str repr(const Tensor& x) {
 }
 
 bool truth(const Tensor& x) {
-  check<ShapeError>(x.size() == 1, "bool: the truth of a tensor of shape ", x.shape(), " is ambiguous; use any() or all()");
+  check<ShapeError>(x.size() == 1, "bool: the truth of a tensor of shape ", x.shape(),
+                    " is ambiguous; use any() or all()");
   return x.item() != 0;
 }
 
@@ -139,15 +142,22 @@ void bind_attributes(py::class_<Tensor>& cls) {
   cls.def_property_readonly("ndim", &Tensor::ndim, "Number of axes.");
   cls.def_property_readonly("size", [](const Tensor& x) { return x.size(); }, "Number of elements.");
   cls.def_property_readonly("strides", &Tensor::strides, "Steps between neighbours along each axis, in elements.");
-  cls.def_property_readonly("nbytes", [](const Tensor& x) { return x.size() * itemsize(x.dtype()); }, "Bytes of the elements.");
-  cls.def_property_readonly("T", [](const Tensor& x) {
-    check<ShapeError>(x.ndim() == 2, "T: expected 2 dimensions, x has shape ", x.shape(), "; use mT or permute_dims");
-    return ops::matrix_transpose(x);
-  }, "The transpose of a matrix, a view.");
+  cls.def_property_readonly(
+      "nbytes", [](const Tensor& x) { return x.size() * itemsize(x.dtype()); }, "Bytes of the elements.");
+  cls.def_property_readonly(
+      "T",
+      [](const Tensor& x) {
+        check<ShapeError>(x.ndim() == 2, "T: expected 2 dimensions, x has shape ", x.shape(),
+                          "; use mT or permute_dims");
+        return ops::matrix_transpose(x);
+      },
+      "The transpose of a matrix, a view.");
   cls.def_property_readonly("mT", &ops::matrix_transpose, "The last two axes swapped, a view.");
-  cls.def_property("requires_grad", &Tensor::requires_grad, [](Tensor& x, bool on) { x.requires_grad_(on); },
-                   "Whether gradients are computed for this tensor.");
-  cls.def_property_readonly("is_leaf", &Tensor::is_leaf, "Whether the tensor was made by the user, not computed on the tape.");
+  cls.def_property(
+      "requires_grad", &Tensor::requires_grad, [](Tensor& x, bool on) { x.requires_grad_(on); },
+      "Whether gradients are computed for this tensor.");
+  cls.def_property_readonly("is_leaf", &Tensor::is_leaf,
+                            "Whether the tensor was made by the user, not computed on the tape.");
   cls.def_property(
       "grad", [](const Tensor& x) { return x.grad().defined() ? std::optional(x.grad()) : std::nullopt; },
       [](Tensor& x, const std::optional<Tensor>& g) { x.set_grad(g.value_or(Tensor())); },
@@ -182,8 +192,13 @@ void bind_methods(py::class_<Tensor>& cls) {
 [1]
 )");
   cls.def("cpu", [](const Tensor& x) { return x; }, "The same values in the CPU's memory.");
-  cls.def("cuda", [](const Tensor& x) { Device::parse("cuda"); return x; },
-          "The same values in the GPU's memory; raises DeviceError where there is none.");
+  cls.def(
+      "cuda",
+      [](const Tensor& x) {
+        Device::parse("cuda");
+        return x;
+      },
+      "The same values in the GPU's memory; raises DeviceError where there is none.");
   cls.def("detach", &Tensor::detach, R"(A tensor that shares the memory and has no history on the tape.
 
 >>> ln.tensor([1.0], requires_grad=True).detach().requires_grad
@@ -194,8 +209,11 @@ False
 >>> x = ln.tensor([1.0]); y = x.clone(); y[0] = 2.0; x.item()
 1.0
 )");
-  cls.def("contiguous", &ops::contiguous, NoGil(), "The tensor itself if its memory is row-major without gaps, else a copy that is.");
-  cls.def("requires_grad_", [](Tensor& x, bool on) { return x.requires_grad_(on); }, "on"_a = true, R"(Says whether gradients are wanted for this leaf; returns the tensor.
+  cls.def("contiguous", &ops::contiguous, NoGil(),
+          "The tensor itself if its memory is row-major without gaps, else a copy that is.");
+  cls.def(
+      "requires_grad_", [](Tensor& x, bool on) { return x.requires_grad_(on); }, "on"_a = true,
+      R"(Says whether gradients are wanted for this leaf; returns the tensor.
 
 >>> x = ln.ones(3).requires_grad_(); (x * x).sum().backward(); x.grad.tolist()
 [2.0, 2.0, 2.0]
@@ -237,25 +255,31 @@ with ``create_graph`` the gradients can be differentiated again.
       throw py::type_error("only a 0-d integer tensor can be an index");
     return item(x);
   });
-  cls.def("__array_namespace__", [](const Tensor&, const py::object&) { return py::module_::import("lanner"); },
-          py::kw_only(), "api_version"_a = py::none());
+  cls.def(
+      "__array_namespace__", [](const Tensor&, const py::object&) { return py::module_::import("lanner"); },
+      py::kw_only(), "api_version"_a = py::none());
   cls.def("__hash__", [](const Tensor& x) { return reinterpret_cast<size_t>(x.id()) >> 4; });
   cls.def("__repr__", &repr);
   cls.def("__format__", [](const Tensor& x, const std::string& spec) {
-    return py::module_::import("builtins").attr("format")(x.size() == 1 && !spec.empty() ? item(x) : py::object(repr(x)), spec);
+    return py::module_::import("builtins")
+        .attr("format")(x.size() == 1 && !spec.empty() ? item(x) : py::object(repr(x)), spec);
   });
-  cls.def("__deepcopy__", [](const Tensor& x, const py::object&) {
-    Tensor y = ops::copy(x.detach());
-    if (x.requires_grad() && x.is_leaf()) y.requires_grad_();
-    return y;
-  }, "memo"_a);
+  cls.def(
+      "__deepcopy__",
+      [](const Tensor& x, const py::object&) {
+        Tensor y = ops::copy(x.detach());
+        if (x.requires_grad() && x.is_leaf()) y.requires_grad_();
+        return y;
+      },
+      "memo"_a);
 }
 
 }  // namespace
 
 void bind_tensor(py::module_& m) {
   bind_dtypes(m);
-  py::class_<Tensor> cls(m, "Tensor", R"(An n-dimensional array that knows its gradient. Made by ``ln.tensor`` and its kin.
+  py::class_<Tensor> cls(m, "Tensor",
+                         R"(An n-dimensional array that knows its gradient. Made by ``ln.tensor`` and its kin.
 
 >>> x = ln.tensor([[1.0, 2.0], [3.0, 4.0]])
 >>> (x @ x.T).tolist()
@@ -271,11 +295,16 @@ void bind_tensor(py::module_& m) {
 // The array functions that are methods too. Called when all functions are bound.
 void bind_function_methods(py::module_& m) {
   py::object cls = m.attr("Tensor");
-  for (const char* name :
-       {"sum", "mean", "var", "std", "prod", "max", "min", "any", "all", "argmax", "argmin", "reshape", "permute_dims", "squeeze",
-        "expand_dims", "flatten", "unflatten", "broadcast_to", "exp", "log", "sqrt", "square", "tanh", "sigmoid", "relu", "clip",
-        "softmax", "log_softmax", "sort", "argsort", "topk", "cumulative_sum", "gather", "scatter", "take", "repeat", "split",
-        "matmul"})
+  for (const char* name : {"sum",          "mean",         "var",         "std",
+                           "prod",         "max",          "min",         "any",
+                           "all",          "argmax",       "argmin",      "reshape",
+                           "permute_dims", "squeeze",      "expand_dims", "flatten",
+                           "unflatten",    "broadcast_to", "exp",         "log",
+                           "sqrt",         "square",       "tanh",        "sigmoid",
+                           "relu",         "clip",         "softmax",     "log_softmax",
+                           "sort",         "argsort",      "topk",        "cumulative_sum",
+                           "gather",       "scatter",      "take",        "repeat",
+                           "split",        "matmul"})
     cls.attr(name) = py::reinterpret_steal<py::object>(PyInstanceMethod_New(py::object(m.attr(name)).ptr()));
 }
 

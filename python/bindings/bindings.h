@@ -97,9 +97,7 @@ struct type_caster<lanner::Device> {
     value = lanner::Device::parse(src.cast<std::string>());
     return true;
   }
-  static handle cast(lanner::Device src, return_value_policy, handle) {
-    return str(lanner::to_string(src)).release();
-  }
+  static handle cast(lanner::Device src, return_value_policy, handle) { return str(lanner::to_string(src)).release(); }
 };
 
 template <>
@@ -121,7 +119,8 @@ struct type_caster<lanner::python::Operand> {
     }
     if (hasattr(src, "__len__") || hasattr(src, "shape")) {
       // NumPy's scalars are numbers too; arrays must be made tensors by the user, who then sees the copy.
-      if (!hasattr(src, "shape") || !object(reinterpret_borrow<object>(src).attr("shape")).equal(tuple(0))) return false;
+      if (!hasattr(src, "shape") || !object(reinterpret_borrow<object>(src).attr("shape")).equal(tuple(0)))
+        return false;
       value.tensor = lanner::python::tensor_from_object(src, std::nullopt, true);
       return true;
     }

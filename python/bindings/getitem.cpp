@@ -1,5 +1,5 @@
-// Indexing as NumPy does it. What Python writes between brackets becomes a view (ints, slices, None, Ellipsis) and, where
-// arrays stand among them, an index tensor for some axes of that view.
+// Indexing as NumPy does it. What Python writes between brackets becomes a view (ints, slices, None, Ellipsis) and,
+// where arrays stand among them, an index tensor for some axes of that view.
 #include "lanner/ops/indexing.h"
 
 #include <utility>
@@ -14,11 +14,11 @@ namespace {
 // A key, taken apart: first the slices, then the shape with new axes and without dropped ones, then the arrays.
 struct Key {
   Dims starts, stops, steps;
-  bool slices = false;   // any axis is not taken whole
-  Shape shape;           // after slicing
+  bool slices = false;  // any axis is not taken whole
+  Shape shape;          // after slicing
   bool reshapes = false;
-  Dims order;            // if not empty: then these axes, in this order
-  Tensors indices;       // one an axis of that (a mask: one for all of its axes), undefined where it is taken whole
+  Dims order;       // if not empty: then these axes, in this order
+  Tensors indices;  // one an axis of that (a mask: one for all of its axes), undefined where it is taken whole
   bool advanced = false;
 };
 
@@ -104,8 +104,9 @@ class Parser {
     } else if (py::isinstance<Tensor>(item)) {
       tensor(item.cast<Tensor>());
     } else {
-      throw py::type_error("index: an index must be an int, a slice, None, Ellipsis or an array of ints or bools, got " +
-                           std::string(py::str(py::type::handle_of(item).attr("__name__"))));
+      throw py::type_error(
+          "index: an index must be an int, a slice, None, Ellipsis or an array of ints or bools, got " +
+          std::string(py::str(py::type::handle_of(item).attr("__name__"))));
     }
   }
 
@@ -140,8 +141,8 @@ class Parser {
     const int axes = index.dtype() == DType::Bool ? index.ndim() : 1;
     if (index.dtype() == DType::Bool)  // here, where the axis has x's number and not that of the view
       for (int i = 0; i < axes; ++i)
-        check<IndexError>(index.shape()[i] == x_.shape()[axis_ + i], "index: a boolean index of shape ",
-                          index.shape(), " does not fit x of shape ", x_.shape(), " at axis ", axis_);
+        check<IndexError>(index.shape()[i] == x_.shape()[axis_ + i], "index: a boolean index of shape ", index.shape(),
+                          " does not fit x of shape ", x_.shape(), " at axis ", axis_);
     result(x_.shape()[axis_], index);
     for (int i = 0; i < axes; ++i) {
       if (i > 0) out_.shape.push_back(x_.shape()[axis_]);
@@ -213,11 +214,11 @@ Tensor getitem(const Tensor& x, py::object key) {
 
 void setitem(const Tensor& x, py::object key, py::object value) {
   const Key k = Parser(x, key).take();
-  Tensor source = py::isinstance<Tensor>(value)  ? value.cast<Tensor>()
-                  : py::isinstance<py::bool_>(value) || py::isinstance<py::float_>(value) ||
-                          py::isinstance<py::int_>(value)
-                      ? value.cast<Operand>().tensor
-                      : tensor_from_object(value, std::nullopt, true);
+  Tensor source =
+      py::isinstance<Tensor>(value) ? value.cast<Tensor>()
+      : py::isinstance<py::bool_>(value) || py::isinstance<py::float_>(value) || py::isinstance<py::int_>(value)
+          ? value.cast<Operand>().tensor
+          : tensor_from_object(value, std::nullopt, true);
   const py::gil_scoped_release release;
   check(!grad_enabled() || !source.requires_grad(),
         "setitem: the value requires grad, and writing it into a tensor would lose its gradient; use ln.where, "

@@ -36,7 +36,8 @@ void bind_errors(py::module_& m) {
   static py::handle error, shape, index, dtype, device, format;
   const auto make = [&m](const char* name, const py::tuple& bases, const char* doc) {
     const std::string full = std::string("lanner.") + name;
-    py::object type = py::reinterpret_steal<py::object>(PyErr_NewExceptionWithDoc(full.c_str(), doc, bases.ptr(), nullptr));
+    py::object type =
+        py::reinterpret_steal<py::object>(PyErr_NewExceptionWithDoc(full.c_str(), doc, bases.ptr(), nullptr));
     if (!type) throw py::error_already_set();
     m.attr(name) = type;
     return type.release();

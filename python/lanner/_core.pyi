@@ -1,12 +1,10 @@
 """Types of lanner's engine. Made by python/bindings/make_stubs.py; the docstrings are in the extension."""
 
 from __future__ import annotations
-
 import builtins
 import collections.abc
 import types
 import typing
-
 import typing_extensions
 
 DTypeLike: typing.TypeAlias = DType | str | type
@@ -329,7 +327,7 @@ class _BatchLoader:
         ...
     def __len__(self) -> int:
         ...
-    def epoch(self, number: typing.SupportsInt | typing.SupportsIndex) -> ...:
+    def epoch(self, number: typing.SupportsInt | typing.SupportsIndex) -> typing.Any:
         ...
     @property
     def samples(self) -> int:

@@ -97,10 +97,11 @@ TEST(Half, RoundsToNearestEven) {
     }
     return found;
   };
-  for (float x : {0.0f, 1e-8f, 2.98e-8f, 3e-8f, 5.96e-8f, 6.1e-5f, 1.0f, 1.00048828125f, 1.0009765f, 2049.0f, 2051.0f, 65503.0f})
+  for (float x :
+       {0.0f, 1e-8f, 2.98e-8f, 3e-8f, 5.96e-8f, 6.1e-5f, 1.0f, 1.00048828125f, 1.0009765f, 2049.0f, 2051.0f, 65503.0f})
     EXPECT_EQ(to_float16(x).bits, reference(x)) << x;
   EXPECT_EQ(to_float16(65520.0f).bits, 0x7c00);
-  EXPECT_EQ(to_bfloat16(1.00390625f).bits, 0x3f80);   // a tie goes to the even one
+  EXPECT_EQ(to_bfloat16(1.00390625f).bits, 0x3f80);  // a tie goes to the even one
   EXPECT_EQ(to_bfloat16(1.01171875f).bits, 0x3f82);
   EXPECT_TRUE(std::isnan(to_float(to_bfloat16(std::numeric_limits<float>::quiet_NaN()))));
 }

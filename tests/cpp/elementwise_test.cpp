@@ -131,6 +131,25 @@ TEST(Driver, LargeTransposeAndThreads) {
   });
 }
 
+// Blocks end inside a dimension, and rows of a slice cross from one index of the outer dimensions to the next.
+TEST(Driver, PermutedOfManySlices) {
+  on_each_isa([] {
+    const Tensor x = counting({5, 40, 30, 70});
+    for (const Dims& axes : {Dims{3, 2, 1, 0}, Dims{0, 3, 1, 2}, Dims{2, 0, 3, 1}, Dims{1, 3, 2, 0}}) {
+      const Tensor view = ops::permute_dims(x, axes), y = ops::copy(view), z = ops::add(view, y);
+      for_each_index(y.shape(), [&](const Dims& index) {
+        int64_t from = 0, to = 0;
+        for (int i = 0; i < 4; ++i) {
+          from += index[i] * view.strides()[i];
+          to += index[i] * y.strides()[i];
+        }
+        ASSERT_EQ(y.data<float>()[to], x.data<float>()[from]) << axes << " at " << index;
+        ASSERT_EQ(z.data<float>()[to], 2 * x.data<float>()[from]) << axes << " at " << index;
+      });
+    }
+  });
+}
+
 TEST(Driver, EmptyAndSingle) {
   on_each_isa([] {
     EXPECT_EQ(ops::add(Tensor::empty({0, 3}), Tensor::empty({3})).shape(), (Shape{0, 3}));

@@ -1,5 +1,5 @@
-// Each instruction-set library exports its table and nothing else: no function compiled for AVX-512 can be picked by the
-// linker for the rest of the program.
+// Each instruction-set library exports its table and nothing else: no function compiled for AVX-512 can be picked by
+// the linker for the rest of the program.
 #include <gtest/gtest.h>
 
 #include <array>

@@ -44,7 +44,8 @@ std::vector<double> reference(const cpu::GemmArgs<T>& g) {
     for (int64_t j = 0; j < g.n; ++j) {
       double sum = 0;
       for (int64_t s = 0; s < g.k; ++s)
-        sum += static_cast<double>(g.a[i * g.a_row + s * g.a_col]) * static_cast<double>(g.b[s * g.b_row + j * g.b_col]);
+        sum +=
+            static_cast<double>(g.a[i * g.a_row + s * g.a_col]) * static_cast<double>(g.b[s * g.b_row + j * g.b_col]);
       sum *= g.alpha;
       if (g.beta != 0) sum += g.beta * g.c[i * g.c_row + j * g.c_col];
       if (g.epilogue.bias_per_column) sum += g.epilogue.bias_per_column[j];
@@ -64,8 +65,10 @@ struct Problem {
   cpu::GemmArgs<T> g;
 
   Problem(int64_t m, int64_t n, int64_t k, Layout la = Layout::Rows, Layout lb = Layout::Rows)
-      : a(random_values<T>(extent(la, m, k), 1)), b(random_values<T>(extent(lb, k, n), 2)),
-        c(random_values<T>(m * n, 3)), bias(random_values<T>(std::max(m, n), 4)) {
+      : a(random_values<T>(extent(la, m, k), 1)),
+        b(random_values<T>(extent(lb, k, n), 2)),
+        c(random_values<T>(m * n, 3)),
+        bias(random_values<T>(std::max(m, n), 4)) {
     g.m = m, g.n = n, g.k = k;
     g.a = a.data(), g.b = b.data(), g.c = c.data();
     lay(la, m, k, &g.a_row, &g.a_col);
@@ -99,8 +102,8 @@ struct Problem {
 
 using Sizes = std::tuple<int64_t, int64_t, int64_t>;
 const std::vector<Sizes> kSizes = {
-    {1, 1, 1},     {1, 7, 5},     {5, 1, 7},    {1, 33, 257},  {300, 1, 65},   {2, 3, 4},       {13, 31, 17},
-    {14, 32, 256}, {15, 33, 257}, {64, 64, 64}, {32, 256, 78}, {129, 10, 84},  {140, 97, 300},  {257, 130, 33},
+    {1, 1, 1},     {1, 7, 5},     {5, 1, 7},    {1, 33, 257},  {300, 1, 65},   {2, 3, 4},      {13, 31, 17},
+    {14, 32, 256}, {15, 33, 257}, {64, 64, 64}, {32, 256, 78}, {129, 10, 84},  {140, 97, 300}, {257, 130, 33},
     {3, 500, 40},  {500, 3, 40},  {6, 16, 600}, {200, 200, 1}, {65, 515, 129}, {1000, 34, 12},
 };
 

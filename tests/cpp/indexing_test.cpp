@@ -61,7 +61,8 @@ struct Lines {
   int64_t outer, size, count, inner;
   std::vector<T> x = numbers<T>(outer * size * (inner + 1)), src = numbers<T>(outer * count * inner, 2);
   std::vector<int64_t> index = indices(outer * count * inner, size);
-  cpu::IndexLines lines{outer, count, inner, size, size * (inner + 1), inner + 1, count * inner, inner, count * inner, inner};
+  cpu::IndexLines lines{outer,     count,        inner, size,         size*(inner + 1),
+                        inner + 1, count* inner, inner, count* inner, inner};
 
   // Calls f(place in x, place in src) in order.
   template <class F>

@@ -34,10 +34,7 @@ R gelu(R x) {
   return x < -100 ? R(-0.0) : x * R(0.5) * std::erfc(-x / std::sqrt(R(2)));
 }
 
-#define LANNER_FUNCTION(name)                                                         \
-  {                                                                                   \
-#name, [](double x) { return std::name(x); }, [](Wide x) { return std::name(x); } \
-  }
+#define LANNER_FUNCTION(name) {#name, [](double x) { return std::name(x); }, [](Wide x) { return std::name(x); }}
 const Function kFunctions[] = {
     LANNER_FUNCTION(exp),   LANNER_FUNCTION(expm1), LANNER_FUNCTION(log),
     LANNER_FUNCTION(log1p), LANNER_FUNCTION(log2),  LANNER_FUNCTION(log10),

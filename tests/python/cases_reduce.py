@@ -58,61 +58,148 @@ CASES = [
     reduction("amax", ln.amax, np.max, 1, CUBES),
     reduction("amin", ln.amin, np.min, 1, CUBES),
     *[reduction("var", ln.var, np.var, axis, CUBES, ulp=16) for axis in (None, 0, (1, 2))],
-    Case("var-correction", lambda x: ln.var(x, axis=1, correction=1), [[(2, 3, 5)], [(4, 33, 17)]],
-         lambda x: np.var(x, axis=1, ddof=1), reduces=axis_size(1), ulp=16),
+    Case(
+        "var-correction",
+        lambda x: ln.var(x, axis=1, correction=1),
+        [[(2, 3, 5)], [(4, 33, 17)]],
+        lambda x: np.var(x, axis=1, ddof=1),
+        reduces=axis_size(1),
+        ulp=16,
+    ),
     reduction("std", ln.std, np.std, 1, [[(2, 3, 5)], [(4, 33, 17)]], ulp=16),
     reduction("logsumexp", ln.logsumexp, log_sum_exp, None, FULL, ulp=8),
     reduction("logsumexp", ln.logsumexp, log_sum_exp, 1, CUBES, ulp=8),
     *[
-        Case(f"{name}-{axis}", fn, FULL if axis is None else CUBES, ref, {} if axis is None else {"axis": axis},
-             dtypes=[*ALL_FLOATS, *INTS, "bool"], low=-1, high=1, gradient=False)
+        Case(
+            f"{name}-{axis}",
+            fn,
+            FULL if axis is None else CUBES,
+            ref,
+            {} if axis is None else {"axis": axis},
+            dtypes=[*ALL_FLOATS, *INTS, "bool"],
+            low=-1,
+            high=1,
+            gradient=False,
+        )
         for name, fn, ref in [("any", ln.any, np.any), ("all", ln.all, np.all)]
         for axis in (None, 1, 2)
     ],
     *[
-        Case(f"{name}-int-{axis}", fn, [[(2, 3, 5)], [(4, 33, 17)]], ref, {} if axis is None else {"axis": axis},
-             dtypes=[*INTS, "bool"], low=0, high=3, gradient=False)
-        for name, fn, ref in [("sum", ln.sum, lambda x, **k: np.sum(x, dtype=np.int64, **k)),
-                              ("max", ln.max, np.max), ("min", ln.min, np.min),
-                              ("count_nonzero", ln.count_nonzero, np.count_nonzero)]
+        Case(
+            f"{name}-int-{axis}",
+            fn,
+            [[(2, 3, 5)], [(4, 33, 17)]],
+            ref,
+            {} if axis is None else {"axis": axis},
+            dtypes=[*INTS, "bool"],
+            low=0,
+            high=3,
+            gradient=False,
+        )
+        for name, fn, ref in [
+            ("sum", ln.sum, lambda x, **k: np.sum(x, dtype=np.int64, **k)),
+            ("max", ln.max, np.max),
+            ("min", ln.min, np.min),
+            ("count_nonzero", ln.count_nonzero, np.count_nonzero),
+        ]
         for axis in (None, 0, 1, 2)
         if not (name == "sum" and axis is None)
     ],
-    Case("prod-int", ln.prod, [[(3,)], [(2, 2)]], lambda x: np.prod(x, dtype=np.int64),
-         dtypes=[i for i in INTS if i != "uint64"], low=-3, high=3, gradient=False),
+    Case(
+        "prod-int",
+        ln.prod,
+        [[(3,)], [(2, 2)]],
+        lambda x: np.prod(x, dtype=np.int64),
+        dtypes=[i for i in INTS if i != "uint64"],
+        low=-3,
+        high=3,
+        gradient=False,
+    ),
     *[
-        Case(f"{name}-{axis}", fn, [[(1, 1, 1)], [(4, 33, 17)], [(3, 2, 3000)]], ref,
-             {} if axis is None else {"axis": axis}, dtypes=[*ALL_FLOATS, *INTS, "bool"], gradient=False)
+        Case(
+            f"{name}-{axis}",
+            fn,
+            [[(1, 1, 1)], [(4, 33, 17)], [(3, 2, 3000)]],
+            ref,
+            {} if axis is None else {"axis": axis},
+            dtypes=[*ALL_FLOATS, *INTS, "bool"],
+            gradient=False,
+        )
         for name, fn, ref in [("argmax", ln.argmax, np.argmax), ("argmin", ln.argmin, np.argmin)]
         for axis in (None, 0, 1, -1)
     ],
     *[
-        Case(f"cumulative_sum-{axis}", ln.cumulative_sum, [[(4, 33, 17)], [(1, 2, 1)], [(2, 0, 3)]], np.cumsum,
-             {"axis": axis}, dtypes=ALL_FLOATS, reduces=axis_size(axis), gradient=False)
+        Case(
+            f"cumulative_sum-{axis}",
+            ln.cumulative_sum,
+            [[(4, 33, 17)], [(1, 2, 1)], [(2, 0, 3)]],
+            np.cumsum,
+            {"axis": axis},
+            dtypes=ALL_FLOATS,
+            reduces=axis_size(axis),
+            gradient=False,
+        )
         for axis in (0, 1, -1)
     ],
     Case("cumulative_sum", ln.cumulative_sum, [[(3, 4, 2)]], np.cumsum, {"axis": 1}, reduces=axis_size(1)),
-    Case("cumulative_sum-int", ln.cumulative_sum, [[(3, 4)]], lambda x, axis: np.cumsum(x, axis, dtype=np.int64),
-         {"axis": 1}, dtypes=[i for i in INTS if i != "uint64"], gradient=False),
-    Case("cumulative_sum-initial", lambda x: ln.cumulative_sum(x, axis=0, include_initial=True), [[(4, 3)]],
-         lambda x: np.concatenate([np.zeros((1, 3)), np.cumsum(x, 0)]), reduces=axis_size(0)),
-    Case("cumulative_prod", ln.cumulative_prod, [[(3, 7, 2)], [(1, 1, 1)]], np.cumprod, {"axis": 1}, ulp=16,
-         reduces=axis_size(1)),
+    Case(
+        "cumulative_sum-int",
+        ln.cumulative_sum,
+        [[(3, 4)]],
+        lambda x, axis: np.cumsum(x, axis, dtype=np.int64),
+        {"axis": 1},
+        dtypes=[i for i in INTS if i != "uint64"],
+        gradient=False,
+    ),
+    Case(
+        "cumulative_sum-initial",
+        lambda x: ln.cumulative_sum(x, axis=0, include_initial=True),
+        [[(4, 3)]],
+        lambda x: np.concatenate([np.zeros((1, 3)), np.cumsum(x, 0)]),
+        reduces=axis_size(0),
+    ),
+    Case(
+        "cumulative_prod",
+        ln.cumulative_prod,
+        [[(3, 7, 2)], [(1, 1, 1)]],
+        np.cumprod,
+        {"axis": 1},
+        ulp=16,
+        reduces=axis_size(1),
+    ),
     # Gradients where elements are 0: one, two and none of them in a product.
     *[
-        Case(f"{name}-zeros-{len(zeros)}", of_constant(fn, with_zeros((2, 5), zeros), axis=1), [[(2, 5)]],
-             lambda d, fn=ref, zeros=zeros: fn(with_zeros((2, 5), zeros), axis=1), low=0.0, high=0.0,
-             dtypes=["float64"], ulp=16)
+        Case(
+            f"{name}-zeros-{len(zeros)}",
+            of_constant(fn, with_zeros((2, 5), zeros), axis=1),
+            [[(2, 5)]],
+            lambda d, fn=ref, zeros=zeros: fn(with_zeros((2, 5), zeros), axis=1),
+            low=0.0,
+            high=0.0,
+            dtypes=["float64"],
+            ulp=16,
+        )
         for name, fn, ref in [("prod", ln.prod, np.prod), ("cumulative_prod", ln.cumulative_prod, np.cumprod)]
         for zeros in ([], [1], [1, 8], [0, 3, 6])
     ],
     *[
-        Case(f"norm-{order}-{axis}", lambda x, order=order, axis=axis: ln.norm(x, order, axis), [[(7, 33)], [(2, 3)]],
-             lambda x, order=order, axis=axis: vector_norm(x, order, axis), reduces=axis_size(axis), ulp=16,
-             gradient=order != 0)
+        Case(
+            f"norm-{order}-{axis}",
+            lambda x, order=order, axis=axis: ln.norm(x, order, axis),
+            [[(7, 33)], [(2, 3)]],
+            lambda x, order=order, axis=axis: vector_norm(x, order, axis),
+            reduces=axis_size(axis),
+            ulp=16,
+            gradient=order != 0,
+        )
         for order in (0, 1, 2, 3, float("inf"), float("-inf"))
         for axis in (None, 1)
     ],
-    Case("normalize", ln.normalize, [[(4, 9)]], lambda x: x / np.linalg.norm(x, axis=1, keepdims=True),
-         reduces=axis_size(1)),
+    Case(
+        "normalize",
+        ln.normalize,
+        [[(4, 9)]],
+        lambda x: x / np.linalg.norm(x, axis=1, keepdims=True),
+        reduces=axis_size(1),
+    ),
 ]

@@ -3,8 +3,7 @@
 import lanner as ln
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 
 def as_key(key, wrap):

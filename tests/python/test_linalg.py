@@ -46,8 +46,14 @@ def test_bool_is_no_number():
 
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
-    [("float32", "float64", "float64"), ("int32", "float32", "float32"), ("uint8", "int64", "int64"),
-     ("bool", "int16", "int16"), ("float16", "float32", "float32"), ("bfloat16", "bfloat16", "bfloat16")],
+    [
+        ("float32", "float64", "float64"),
+        ("int32", "float32", "float32"),
+        ("uint8", "int64", "int64"),
+        ("bool", "int16", "int16"),
+        ("float16", "float32", "float32"),
+        ("bfloat16", "bfloat16", "bfloat16"),
+    ],
 )
 def test_dtypes_are_promoted(a, b, expected):
     assert ln.matmul(ln.ones((2, 3), dtype=a), ln.ones((3, 2), dtype=b)).dtype == getattr(ln, expected)

@@ -70,9 +70,12 @@ def test_products_with_zeros(zeros):
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3, 0.5, float("inf"), float("-inf")])
 def test_norms(order):
-    compare(lambda x: ln.norm(x, order, 1) + 0 * ln.sum(x, 1),
-            lambda x: torch.linalg.vector_norm(x, order, 1) + 0 * x.sum(1), uniform((5, 9)),
-            tolerance=1e-4 if order == 0.5 else 5e-6)
+    compare(
+        lambda x: ln.norm(x, order, 1) + 0 * ln.sum(x, 1),
+        lambda x: torch.linalg.vector_norm(x, order, 1) + 0 * x.sum(1),
+        uniform((5, 9)),
+        tolerance=1e-4 if order == 0.5 else 5e-6,
+    )
 
 
 def test_norm_of_zeros_has_gradient_zero():
@@ -87,8 +90,12 @@ def test_normalize():
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_softmax(name, axis):
-    compare(lambda x: getattr(ln, name)(x, axis), lambda x: getattr(F, name)(x, axis), uniform((5, 33, 70), -9, 9),
-            tolerance=5e-6)
+    compare(
+        lambda x: getattr(ln, name)(x, axis),
+        lambda x: getattr(F, name)(x, axis),
+        uniform((5, 33, 70), -9, 9),
+        tolerance=5e-6,
+    )
 
 
 @pytest.mark.parametrize("shape", [(16, 20), (4, 20, 7), (4, 20, 7, 6)])
@@ -97,31 +104,62 @@ def test_batch_norm(shape, training):
     c = shape[1]
     mean, var = uniform(c), uniform(c, 0.5, 2)
     ours, theirs = (ln.tensor(mean), ln.tensor(var)), (torch.tensor(mean), torch.tensor(var))
-    compare(lambda x, w, b: ln.batch_norm(x, *ours, w, b, training, 0.3),
-            lambda x, w, b: F.batch_norm(x, *theirs, w, b, training, 0.3), uniform(shape), uniform(c), uniform(c),
-            tolerance=5e-6)
+    compare(
+        lambda x, w, b: ln.batch_norm(x, *ours, w, b, training, 0.3),
+        lambda x, w, b: F.batch_norm(x, *theirs, w, b, training, 0.3),
+        uniform(shape),
+        uniform(c),
+        uniform(c),
+        tolerance=5e-6,
+    )
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5)
 
 
 def test_row_norms():
-    compare(lambda x, w, b: ln.layer_norm(x, w.shape, w, b), lambda x, w, b: F.layer_norm(x, w.shape, w, b),
-            uniform((50, 100)), uniform(100), uniform(100), tolerance=5e-6)
-    compare(lambda x, w, b: ln.layer_norm(x, w.shape, w, b), lambda x, w, b: F.layer_norm(x, w.shape, w, b),
-            uniform((5, 6, 7)), uniform((6, 7)), uniform((6, 7)), tolerance=5e-6)
-    compare(lambda x, w: ln.rms_norm(x, w.shape, w), lambda x, w: F.rms_norm(x, w.shape, w), uniform((50, 100)),
-            uniform(100), tolerance=5e-6)
+    compare(
+        lambda x, w, b: ln.layer_norm(x, w.shape, w, b),
+        lambda x, w, b: F.layer_norm(x, w.shape, w, b),
+        uniform((50, 100)),
+        uniform(100),
+        uniform(100),
+        tolerance=5e-6,
+    )
+    compare(
+        lambda x, w, b: ln.layer_norm(x, w.shape, w, b),
+        lambda x, w, b: F.layer_norm(x, w.shape, w, b),
+        uniform((5, 6, 7)),
+        uniform((6, 7)),
+        uniform((6, 7)),
+        tolerance=5e-6,
+    )
+    compare(
+        lambda x, w: ln.rms_norm(x, w.shape, w),
+        lambda x, w: F.rms_norm(x, w.shape, w),
+        uniform((50, 100)),
+        uniform(100),
+        tolerance=5e-6,
+    )
 
 
 @pytest.mark.parametrize("groups", [1, 2, 6])
 def test_group_norm(groups):
-    compare(lambda x, w, b: ln.group_norm(x, groups, w, b), lambda x, w, b: F.group_norm(x, groups, w, b),
-            uniform((4, 6, 5, 5)), uniform(6), uniform(6), tolerance=5e-6)
+    compare(
+        lambda x, w, b: ln.group_norm(x, groups, w, b),
+        lambda x, w, b: F.group_norm(x, groups, w, b),
+        uniform((4, 6, 5, 5)),
+        uniform(6),
+        uniform(6),
+        tolerance=5e-6,
+    )
 
 
 REDUCTIONS = ["none", "mean", "sum"]
 PAIRWISE = {
-    "mse_loss": {}, "l1_loss": {}, "smooth_l1_loss": {"beta": 0.7}, "huber_loss": {"delta": 0.7},
+    "mse_loss": {},
+    "l1_loss": {},
+    "smooth_l1_loss": {"beta": 0.7},
+    "huber_loss": {"delta": 0.7},
 }
 
 
@@ -129,29 +167,43 @@ PAIRWISE = {
 @pytest.mark.parametrize("name", PAIRWISE)
 def test_distances(name, reduction):
     options = {**PAIRWISE[name], "reduction": reduction}
-    compare(lambda x, t: getattr(ln, name)(x, t, **options), lambda x, t: getattr(F, name)(x, t, **options),
-            uniform((4, 9)), uniform((4, 9)))
+    compare(
+        lambda x, t: getattr(ln, name)(x, t, **options),
+        lambda x, t: getattr(F, name)(x, t, **options),
+        uniform((4, 9)),
+        uniform((4, 9)),
+    )
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_binary(reduction):
     x, t, w = uniform((6, 5), 0, 1), uniform((6, 5), 0, 1), uniform(5, 0, 2)
     x[0, :2], t[0, :4] = (0, 1), (0, 1, 1, 0)
-    compare(lambda x: ln.binary_cross_entropy(x, ln.tensor(t), ln.tensor(w), reduction),
-            lambda x: F.binary_cross_entropy(x, torch.tensor(t), torch.tensor(w), reduction=reduction), x)
+    compare(
+        lambda x: ln.binary_cross_entropy(x, ln.tensor(t), ln.tensor(w), reduction),
+        lambda x: F.binary_cross_entropy(x, torch.tensor(t), torch.tensor(w), reduction=reduction),
+        x,
+    )
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("positive", [False, True])
 def test_binary_with_logits(positive, reduction):
     def arguments(tensor):
-        return {"target": tensor(t), "weight": tensor(w), "pos_weight": tensor(w) if positive else None,
-                "reduction": reduction}
+        return {
+            "target": tensor(t),
+            "weight": tensor(w),
+            "pos_weight": tensor(w) if positive else None,
+            "reduction": reduction,
+        }
 
     t, w = uniform((6, 5), 0, 1), uniform(5, 0, 2)
-    compare(lambda x: ln.binary_cross_entropy_with_logits(x, **arguments(ln.tensor)),
-            lambda x: F.binary_cross_entropy_with_logits(x, **arguments(torch.tensor)), uniform((6, 5), -50, 50),
-            tolerance=2e-5)
+    compare(
+        lambda x: ln.binary_cross_entropy_with_logits(x, **arguments(ln.tensor)),
+        lambda x: F.binary_cross_entropy_with_logits(x, **arguments(torch.tensor)),
+        uniform((6, 5), -50, 50),
+        tolerance=2e-5,
+    )
 
 
 @pytest.mark.filterwarnings("ignore:reduction")
@@ -161,8 +213,11 @@ def test_kl_div(reduction, log_target):
     t = uniform((4, 5), 0.1, 1)
     if not log_target:
         t[0, 0] = 0
-    compare(lambda x: ln.kl_div(x, ln.tensor(t), reduction, log_target),
-            lambda x: F.kl_div(x, torch.tensor(t), reduction=reduction, log_target=log_target), uniform((4, 5), -3, 0))
+    compare(
+        lambda x: ln.kl_div(x, ln.tensor(t), reduction, log_target),
+        lambda x: F.kl_div(x, torch.tensor(t), reduction=reduction, log_target=log_target),
+        uniform((4, 5), -3, 0),
+    )
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
@@ -180,17 +235,29 @@ def test_classes(shape, weighted, smoothing, reduction):
     theirs = {"weight": None if w is None else torch.tensor(w), "reduction": reduction, "ignore_index": 7}
     if target.size == 1 and target == 7:
         target = np.asarray(3)
-    compare(lambda x, t: ln.cross_entropy(x, t, label_smoothing=smoothing, **ours),
-            lambda x, t: F.cross_entropy(x, t, label_smoothing=smoothing, **theirs), uniform(shape, -5, 5), target,
-            tolerance=1e-5)
+    compare(
+        lambda x, t: ln.cross_entropy(x, t, label_smoothing=smoothing, **ours),
+        lambda x, t: F.cross_entropy(x, t, label_smoothing=smoothing, **theirs),
+        uniform(shape, -5, 5),
+        target,
+        tolerance=1e-5,
+    )
     if smoothing == 0:
-        compare(lambda x, t: ln.nll_loss(x, t, **ours), lambda x, t: F.nll_loss(x, t, **theirs), uniform(shape, -5, 0),
-                target, tolerance=1e-5)
+        compare(
+            lambda x, t: ln.nll_loss(x, t, **ours),
+            lambda x, t: F.nll_loss(x, t, **theirs),
+            uniform(shape, -5, 0),
+            target,
+            tolerance=1e-5,
+        )
     p = uniform(shape, 0, 1)
     del ours["ignore_index"], theirs["ignore_index"]
-    compare(lambda x: ln.cross_entropy(x, ln.tensor(p), label_smoothing=smoothing, **ours),
-            lambda x: F.cross_entropy(x, torch.tensor(p), label_smoothing=smoothing, **theirs), uniform(shape, -5, 5),
-            tolerance=2e-5)
+    compare(
+        lambda x: ln.cross_entropy(x, ln.tensor(p), label_smoothing=smoothing, **ours),
+        lambda x: F.cross_entropy(x, torch.tensor(p), label_smoothing=smoothing, **theirs),
+        uniform(shape, -5, 5),
+        tolerance=2e-5,
+    )
 
 
 def test_all_targets_ignored_is_nan():
@@ -205,28 +272,50 @@ def test_all_targets_ignored_is_nan():
 def test_multi_margin(p, weighted, reduction):
     w = uniform(5, 0.5, 2) if weighted else None
     target = np.asarray([0, 4, 2, 2])
-    compare(lambda x, t: ln.multi_margin_loss(x, t, p, 0.7, None if w is None else ln.tensor(w), reduction),
-            lambda x, t: F.multi_margin_loss(x, t, p, 0.7, None if w is None else torch.tensor(w), reduction=reduction),
-            uniform((4, 5)), target, tolerance=5e-6)
-    compare(lambda x, t: ln.multi_margin_loss(x, t, p, reduction=reduction),
-            lambda x, t: F.multi_margin_loss(x, t, p, reduction=reduction), uniform(5), np.asarray(3), tolerance=5e-6)
+    compare(
+        lambda x, t: ln.multi_margin_loss(x, t, p, 0.7, None if w is None else ln.tensor(w), reduction),
+        lambda x, t: F.multi_margin_loss(x, t, p, 0.7, None if w is None else torch.tensor(w), reduction=reduction),
+        uniform((4, 5)),
+        target,
+        tolerance=5e-6,
+    )
+    compare(
+        lambda x, t: ln.multi_margin_loss(x, t, p, reduction=reduction),
+        lambda x, t: F.multi_margin_loss(x, t, p, reduction=reduction),
+        uniform(5),
+        np.asarray(3),
+        tolerance=5e-6,
+    )
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_embeddings(reduction):
     target = np.asarray([1, -1, 1, -1])
-    compare(lambda a, b, t: ln.cosine_embedding_loss(a, b, t, 0.1, reduction),
-            lambda a, b, t: F.cosine_embedding_loss(a, b, t, 0.1, reduction=reduction), uniform((4, 6)),
-            uniform((4, 6)), target)
-    compare(lambda a, b, t: ln.cosine_embedding_loss(a, b, t, reduction=reduction),
-            lambda a, b, t: F.cosine_embedding_loss(a, b, t, reduction=reduction), uniform(6), uniform(6),
-            np.asarray(1))
+    compare(
+        lambda a, b, t: ln.cosine_embedding_loss(a, b, t, 0.1, reduction),
+        lambda a, b, t: F.cosine_embedding_loss(a, b, t, 0.1, reduction=reduction),
+        uniform((4, 6)),
+        uniform((4, 6)),
+        target,
+    )
+    compare(
+        lambda a, b, t: ln.cosine_embedding_loss(a, b, t, reduction=reduction),
+        lambda a, b, t: F.cosine_embedding_loss(a, b, t, reduction=reduction),
+        uniform(6),
+        uniform(6),
+        np.asarray(1),
+    )
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("swap", [False, True])
 @pytest.mark.parametrize("p", [1.0, 2.0, 3.0])
 def test_triplets(p, swap, reduction):
-    compare(lambda a, b, c: ln.triplet_margin_loss(a, b, c, 0.9, p, 1e-6, swap, reduction),
-            lambda a, b, c: F.triplet_margin_loss(a, b, c, 0.9, p, 1e-6, swap, reduction=reduction),
-            uniform((4, 6)), uniform((4, 6)), uniform((4, 6)), tolerance=5e-6)
+    compare(
+        lambda a, b, c: ln.triplet_margin_loss(a, b, c, 0.9, p, 1e-6, swap, reduction),
+        lambda a, b, c: F.triplet_margin_loss(a, b, c, 0.9, p, 1e-6, swap, reduction=reduction),
+        uniform((4, 6)),
+        uniform((4, 6)),
+        uniform((4, 6)),
+        tolerance=5e-6,
+    )

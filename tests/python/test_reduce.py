@@ -107,20 +107,26 @@ def test_running_statistics_move_in_place():
     assert mean.tolist() == [1.0, 2.0]
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda: ln.layer_norm(ln.ones((2, 4)), 3), r"normalized_shape \[3\], got x \[2, 4\]"),
-    (lambda: ln.layer_norm(ln.ones((2, 4)), 4, ln.ones(3)), r"weight expects shape \[4\], got \[3\]"),
-    (lambda: ln.group_norm(ln.ones((2, 4)), 3), "3 groups do not divide the 4 channels"),
-    (lambda: ln.batch_norm(ln.ones(3), None, None, training=True), r"\[N, C\]"),
-    (lambda: ln.batch_norm(ln.ones((1, 3)), None, None, training=True), "more than one value a channel"),
-    (lambda: ln.batch_norm(ln.ones((2, 3)), ln.ones(2), ln.ones(2)), r"running_mean expects shape \[3\], got \[2\]"),
-    (lambda: ln.mse_loss(ln.ones(3), ln.ones((3, 1))), r"target expects the shape of input, \[3\], got \[3, 1\]"),
-    (lambda: ln.cross_entropy(ln.ones((2, 3)), ln.tensor([0, 3])), "target 3 is not one of the 3 classes"),
-    (lambda: ln.cross_entropy(ln.ones((2, 3)), ln.tensor([0, -1])), "target -1 is not one of the 3 classes"),
-    (lambda: ln.cross_entropy(ln.ones((2, 3)), ln.tensor([0, 1, 2])), r"target expects shape \[2\]"),
-    (lambda: ln.nll_loss(ln.ones((2, 3)), ln.tensor([7, 0])), "target 7 is not one of the 3 classes"),
-    (lambda: ln.cumulative_sum(ln.ones((2, 3))), "axis must be given"),
-])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ln.layer_norm(ln.ones((2, 4)), 3), r"normalized_shape \[3\], got x \[2, 4\]"),
+        (lambda: ln.layer_norm(ln.ones((2, 4)), 4, ln.ones(3)), r"weight expects shape \[4\], got \[3\]"),
+        (lambda: ln.group_norm(ln.ones((2, 4)), 3), "3 groups do not divide the 4 channels"),
+        (lambda: ln.batch_norm(ln.ones(3), None, None, training=True), r"\[N, C\]"),
+        (lambda: ln.batch_norm(ln.ones((1, 3)), None, None, training=True), "more than one value a channel"),
+        (
+            lambda: ln.batch_norm(ln.ones((2, 3)), ln.ones(2), ln.ones(2)),
+            r"running_mean expects shape \[3\], got \[2\]",
+        ),
+        (lambda: ln.mse_loss(ln.ones(3), ln.ones((3, 1))), r"target expects the shape of input, \[3\], got \[3, 1\]"),
+        (lambda: ln.cross_entropy(ln.ones((2, 3)), ln.tensor([0, 3])), "target 3 is not one of the 3 classes"),
+        (lambda: ln.cross_entropy(ln.ones((2, 3)), ln.tensor([0, -1])), "target -1 is not one of the 3 classes"),
+        (lambda: ln.cross_entropy(ln.ones((2, 3)), ln.tensor([0, 1, 2])), r"target expects shape \[2\]"),
+        (lambda: ln.nll_loss(ln.ones((2, 3)), ln.tensor([7, 0])), "target 7 is not one of the 3 classes"),
+        (lambda: ln.cumulative_sum(ln.ones((2, 3))), "axis must be given"),
+    ],
+)
 def test_errors_name_what_came(call, message):
     with pytest.raises(ln.ShapeError, match=message):
         call()

@@ -29,14 +29,13 @@ void parallel_for(int64_t n, int64_t grain, F&& f) {
     std::remove_reference_t<F>* f;
     int64_t n, grain;
   } context{&f, n, grain};
-  detail::parallel_run(
-      (n + grain - 1) / grain,
-      [](void* p, int64_t slice) {
-        auto& c = *static_cast<Context*>(p);
-        const int64_t begin = slice * c.grain;
-        (*c.f)(begin, begin + c.grain < c.n ? begin + c.grain : c.n);
-      },
-      &context);
+  detail::parallel_run((n + grain - 1) / grain,
+                       [](void* p, int64_t slice) {
+                         auto& c = *static_cast<Context*>(p);
+                         const int64_t begin = slice * c.grain;
+                         (*c.f)(begin, begin + c.grain < c.n ? begin + c.grain : c.n);
+                       },
+                       &context);
 }
 
 }  // namespace lanner

@@ -15,7 +15,9 @@ class Dims {
  public:
   Dims() = default;
   Dims(std::initializer_list<int64_t> values) { assign(values.begin(), values.end()); }
-  Dims(const std::vector<int64_t>& values) { assign(values.data(), values.data() + values.size()); }  // NOLINT: a natural conversion
+  Dims(const std::vector<int64_t>& values) {
+    assign(values.data(), values.data() + values.size());
+  }  // NOLINT: a natural conversion
   // `count` copies of `value`.
   static Dims filled(int count, int64_t value);
 

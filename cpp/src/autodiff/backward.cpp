@@ -148,8 +148,8 @@ class Walk {
     if (g.size() == 1 && !g[0].defined()) return;
     const AnomalyPause pause;  // what is wrong is said of the op whose gradient this is, not of an op inside its vjp
     Tensors gradients = node.op == Op::Count ? node.custom(g) : run_vjp(node, g);
-    check(gradients.size() == node.in.size(), "backward: ", node.label(), " gave ", gradients.size(),
-          " gradients for ", node.in.size(), " inputs");
+    check(gradients.size() == node.in.size(), "backward: ", node.label(), " gave ", gradients.size(), " gradients for ",
+          node.in.size(), " inputs");
     if (pause.was_on()) check_anomaly("gradient", node.label(), node.scope, gradients, g);
     g.clear();
     for (size_t i = 0; i < gradients.size(); ++i) {
@@ -175,8 +175,8 @@ class Walk {
     Tensors out = node.out;
     for (size_t i = 0; i < out.size(); ++i) {
       const bool used = traits & (kVjpUsesOut0 << std::min<size_t>(i, 2));
-      check(!used || out[i].version() == node.out_versions[i], "backward: ", node.label(),
-            " needs its output (shape ", out[i].shape(), "), which was written to in place after it was computed");
+      check(!used || out[i].version() == node.out_versions[i], "backward: ", node.label(), " needs its output (shape ",
+            out[i].shape(), "), which was written to in place after it was computed");
       if (create_graph_ && is_floating(out[i].dtype())) {
         auto meta = std::make_shared<AutogradMeta>();
         meta->requires_grad = true;
@@ -223,7 +223,8 @@ Tensors grad(const Tensors& outputs, const Tensors& inputs, const Tensors& grad_
   check(!inputs.empty(), "grad: expected at least one input");
   check(grad_outputs.empty() || grad_outputs.size() == outputs.size(), "grad: ", outputs.size(), " outputs but ",
         grad_outputs.size(), " grad_outputs");
-  for (const Tensor& x : inputs) check(x.requires_grad(), "grad: an input (shape ", x.shape(), ") does not require grad");
+  for (const Tensor& x : inputs)
+    check(x.requires_grad(), "grad: an input (shape ", x.shape(), ") does not require grad");
   Walk walk(outputs, inputs, retain_graph, create_graph);
   for (size_t i = 0; i < outputs.size(); ++i)
     walk.seed(outputs[i], seed_for(outputs[i], grad_outputs.empty() ? Tensor() : grad_outputs[i], "grad"));

@@ -14,11 +14,11 @@ struct Node : std::enable_shared_from_this<Node> {
   Op op = Op::Count;
   Attrs attrs;
   std::vector<OutSpec> specs;  // of the outputs
-  Tensors in, out;             // memory only where the vjp uses it; the outputs without meta, or they would hold the node
+  Tensors in, out;  // memory only where the vjp uses it; the outputs without meta, or they would hold the node
   std::vector<uint32_t> in_versions, out_versions;
   CustomVjp custom;
-  std::string name;  // of a custom function
-  std::string scope; // where in the model, when anomalies are looked for
+  std::string name;       // of a custom function
+  std::string scope;      // where in the model, when anomalies are looked for
   uint64_t sequence = 0;  // later on the tape is larger
   bool released = false;
 

@@ -247,7 +247,8 @@ LANNER_INLINE F32 load_half(const uint16_t* p) {
 }
 LANNER_INLINE void store_half(uint16_t* p, F32 x) {
 #if defined(__AVX512F__)
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_maskz_cvtps_ph(0xffff, (__m512)x, _MM_FROUND_TO_NEAREST_INT));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm512_maskz_cvtps_ph(0xffff, (__m512)x, _MM_FROUND_TO_NEAREST_INT));
 #else
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT));
 #endif
@@ -286,8 +287,8 @@ LANNER_INLINE Vector rounded(Vector x) {
 // ---- rounding to integers that are still floats; the sign of zero is kept ----------------------------------
 
 #if defined(__AVX512F__)
-#define LANNER_ROUNDING(name, mode)                                                                              \
-  LANNER_INLINE F32 name(F32 x) { return (F32)_mm512_maskz_roundscale_ps(0xffff, (__m512)x, mode); }              \
+#define LANNER_ROUNDING(name, mode)                                                                  \
+  LANNER_INLINE F32 name(F32 x) { return (F32)_mm512_maskz_roundscale_ps(0xffff, (__m512)x, mode); } \
   LANNER_INLINE F64 name(F64 x) { return (F64)_mm512_maskz_roundscale_pd(0xff, (__m512d)x, mode); }
 LANNER_ROUNDING(rint, _MM_FROUND_TO_NEAREST_INT)
 LANNER_ROUNDING(floor, _MM_FROUND_TO_NEG_INF)
@@ -295,8 +296,8 @@ LANNER_ROUNDING(ceil, _MM_FROUND_TO_POS_INF)
 LANNER_ROUNDING(trunc, _MM_FROUND_TO_ZERO)
 #undef LANNER_ROUNDING
 #elif defined(__AVX2__)
-#define LANNER_ROUNDING(name, mode)                                                    \
-  LANNER_INLINE F32 name(F32 x) { return (F32)_mm256_round_ps((__m256)x, mode); }      \
+#define LANNER_ROUNDING(name, mode)                                               \
+  LANNER_INLINE F32 name(F32 x) { return (F32)_mm256_round_ps((__m256)x, mode); } \
   LANNER_INLINE F64 name(F64 x) { return (F64)_mm256_round_pd((__m256d)x, mode); }
 LANNER_ROUNDING(rint, _MM_FROUND_TO_NEAREST_INT)
 LANNER_ROUNDING(floor, _MM_FROUND_TO_NEG_INF)

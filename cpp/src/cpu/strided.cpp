@@ -15,6 +15,8 @@ constexpr int kMaxOperands = kMaxInputs + 1;
 constexpr int64_t kTile = 1024;
 // A transposed operand is read in squares: whole cache lines of both.
 constexpr int64_t kSquare = 32;
+// Rows of a slice of such work: 256 bytes of each of its pages.
+constexpr int64_t kSlice = 64;
 
 // The walk, with as few dimensions as the strides allow; the last one is the innermost. Operand 0 is the output.
 struct Loops {
@@ -35,6 +37,18 @@ bool outer_of(const Loops& l, int i, int j) {
 void swap_dimensions(Loops& l, int i, int j) {
   std::swap(l.size[i], l.size[j]);
   for (int k = 0; k < l.operands; ++k) std::swap(l.stride[k][i], l.stride[k][j]);
+}
+
+// Where an input's neighbours lie along an outer dimension, that one becomes the rows' dimension.
+void bring_neighbours_inwards(Loops& l) {
+  for (int k = 1; k < l.operands; ++k) {
+    if (std::abs(l.stride[k][l.rank - 1]) <= 1) continue;
+    for (int i = 0; i < l.rank - 2; ++i) {
+      if (std::abs(l.stride[k][i]) != 1) continue;
+      for (int j = i; j < l.rank - 2; ++j) swap_dimensions(l, j, j + 1);
+      return;
+    }
+  }
 }
 
 Loops make_loops(const Shape& shape, std::span<const Operand* const> operands) {
@@ -65,7 +79,15 @@ Loops make_loops(const Shape& shape, std::span<const Operand* const> operands) {
     for (int k = 0; k < l.operands; ++k) l.stride[k][0] = 0;
   }
   l.rank = l.rank == 0 ? 1 : last + 1;
+  bring_neighbours_inwards(l);
   return l;
+}
+
+// Whether an operand's neighbours lie along the rows' dimension: then blocks should be some rows high, or each of its
+// cache lines is read anew for each row.
+bool is_transposed(const Loops& l, int k) {
+  const int last = l.rank - 1;
+  return last > 0 && l.stride[k][last - 1] != 0 && std::abs(l.stride[k][last - 1]) < std::abs(l.stride[k][last]);
 }
 
 // Calls f(offsets of each operand, rows, columns) for blocks of the last two dimensions that together cover everything,
@@ -76,25 +98,31 @@ void for_blocks(const Loops& l, int64_t grain, F&& f) {
   int64_t rows = 1;
   for (int i = 0; i < l.rank - 1; ++i) rows *= l.size[i];
   if (rows * columns == 0) return;
+  bool squares = false;
+  for (int k = 0; k < l.operands; ++k) squares |= is_transposed(l, k);
   // Long rows are cut, short ones are taken several at a time.
-  const int64_t pieces = std::max<int64_t>(1, columns / grain);
+  const int64_t height = squares ? kSlice : 1;
+  const int64_t pieces = std::max<int64_t>(1, columns * height / grain);
   const int64_t piece = pieces == 1 ? columns : ((columns + pieces - 1) / pieces + 63) / 64 * 64;
   const int64_t pieces_of_row = (columns + piece - 1) / piece;
-  const int64_t rows_together = std::max<int64_t>(1, grain / piece);
-  parallel_for(rows * pieces_of_row, pieces_of_row > 1 ? 1 : rows_together, [&](int64_t begin, int64_t end) {
+  const int64_t together = std::max(height, grain / piece);
+  parallel_for((rows + together - 1) / together * pieces_of_row, 1, [&](int64_t begin, int64_t end) {
     int64_t offset[kMaxOperands];
-    for (int64_t at = begin; at < end;) {
-      const int64_t row = at / pieces_of_row, first = at % pieces_of_row * piece;
-      int64_t rest = row, count = 1;
-      for (int k = 0; k < l.operands; ++k) offset[k] = first * l.stride[k][l.rank - 1];
-      for (int i = l.rank - 2; i >= 0; --i) {
-        const int64_t index = rest % l.size[i];
-        rest /= l.size[i];
-        for (int k = 0; k < l.operands; ++k) offset[k] += index * l.stride[k][i];
-        if (i == l.rank - 2 && pieces_of_row == 1) count = std::min(end - at, l.size[i] - index);
+    for (int64_t slice = begin; slice < end; ++slice) {
+      const int64_t first = slice % pieces_of_row * piece,
+                    last = std::min(rows, (slice / pieces_of_row + 1) * together);
+      for (int64_t row = slice / pieces_of_row * together; row < last;) {
+        int64_t rest = row, count = 1;
+        for (int k = 0; k < l.operands; ++k) offset[k] = first * l.stride[k][l.rank - 1];
+        for (int i = l.rank - 2; i >= 0; --i) {
+          const int64_t index = rest % l.size[i];
+          rest /= l.size[i];
+          for (int k = 0; k < l.operands; ++k) offset[k] += index * l.stride[k][i];
+          if (i == l.rank - 2) count = std::min(last - row, l.size[i] - index);
+        }
+        f(offset, count, std::min(piece, columns - first));
+        row += count;
       }
-      f(offset, count, std::min(piece, columns - first));
-      at += count;
     }
   });
 }
@@ -150,7 +178,7 @@ class Tiles {
       direct_[k] = operands[k]->dtype == operands[k]->as &&
                    (step_[k] == 1 || (k > 0 && step_[k] == 0) || l.size[l.rank - 1] == 1);
       all_direct_ &= direct_[k];
-      if (!direct_[k] && row_[k] != 0 && std::abs(row_[k]) < std::abs(step_[k])) transposed_ = true;
+      if (!direct_[k] && is_transposed(l, k)) transposed_ = true;
     }
   }
 
@@ -255,8 +283,7 @@ void run_copy(const Shape& shape, const Operand& to, const Operand& from) {
       return;
     }
     alignas(64) char tile[kTile * 8];
-    const int64_t width =
-        std::min(columns, std::abs(from_row) < std::abs(from_step) && rows >= kSquare ? kSquare : kTile);
+    const int64_t width = std::min(columns, is_transposed(l, 1) && rows >= kSquare ? kSquare : kTile);
     const int64_t height = std::clamp<int64_t>(kTile / width, 1, rows);
     for (int64_t r = 0; r < rows; r += height)
       for (int64_t c = 0; c < columns; c += width) {

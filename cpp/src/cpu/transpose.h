@@ -1,5 +1,5 @@
-// A square of vectors transposed in registers: log2(lanes) rounds, in each of which vectors `d` apart exchange blocks of
-// d elements. Compiled once for each instruction set, like simd.h.
+// A square of vectors transposed in registers: log2(lanes) rounds, in each of which vectors `d` apart exchange blocks
+// of d elements. Compiled once for each instruction set, like simd.h.
 #pragma once
 
 #include "cpu/simd.h"

@@ -90,8 +90,10 @@ Tensor join_axes(const Tensor& x, const Plan& p) {
   Shape shape;
   int64_t joined = 1;
   for (int i = 0; i < ordered.ndim(); ++i) {
-    if (i < p.at || i >= p.at + count) shape.push_back(ordered.shape()[i]);
-    else joined *= ordered.shape()[i];
+    if (i < p.at || i >= p.at + count)
+      shape.push_back(ordered.shape()[i]);
+    else
+      joined *= ordered.shape()[i];
   }
   shape.insert(p.at, joined);
   return ops::reshape(ordered, shape);
@@ -178,10 +180,10 @@ void index_put_(const Tensor& x, const Tensors& indices, const Tensor& value) {
         at /= left[i];
       }
       // The offsets are no longer indices: a size of 0 leaves negative ones as they are.
-      kernels().put_rows(static_cast<char*>(x.raw()) + offset * item, offsets.data<int64_t>(),
-                         static_cast<char*>(src.raw()) + r * run * item,
-                         {.count = offsets.size(), .size = 0, .x_stride = item, .src_stride = block * item,
-                          .bytes = run * item});
+      kernels().put_rows(
+          static_cast<char*>(x.raw()) + offset * item, offsets.data<int64_t>(),
+          static_cast<char*>(src.raw()) + r * run * item,
+          {.count = offsets.size(), .size = 0, .x_stride = item, .src_stride = block * item, .bytes = run * item});
     }
   });
 }

@@ -178,8 +178,8 @@ namespace ops {
 
 Tensor einsum(const std::string& equation, const Tensors& operands) {
   const Equation e = parse(equation);
-  check<ShapeError>(e.in.size() == operands.size(), "einsum: \"", equation, "\" names ", e.in.size(),
-                    " operands, got ", operands.size());
+  check<ShapeError>(e.in.size() == operands.size(), "einsum: \"", equation, "\" names ", e.in.size(), " operands, got ",
+                    operands.size());
   DType dtype = operands[0].dtype();
   for (const Tensor& x : operands) dtype = promote(dtype, x.dtype());
   if (is_half(dtype)) {
@@ -216,8 +216,8 @@ Tensor einsum(const std::string& equation, const Tensors& operands) {
                           std::string(1, static_cast<char>(label)), "' is repeated, but its axes have sizes ",
                           operands[i].size(other), " and ", size, " (operand ", i, " of \"", equation, "\", shape ",
                           operands[i].shape(), ")");
-      check<ShapeError>(known == 1 || size == 1 || known == size, "einsum: ",
-                        label >= kMaxRank ? std::string(1, static_cast<char>(label)) : std::string("..."),
+      check<ShapeError>(known == 1 || size == 1 || known == size,
+                        "einsum: ", label >= kMaxRank ? std::string(1, static_cast<char>(label)) : std::string("..."),
                         " has size ", size, " in operand ", i, " (shape ", operands[i].shape(), ") and ", known,
                         " before, in \"", equation, "\"");
       if (size != 1) known = size;

@@ -16,16 +16,16 @@ using cpu::GemmFunctions;
 
 // Measured on 2 Zen 5 cores (AVX-512, 48 KiB, 1 MiB and 32 MiB of cache) with bench/gemm.cpp.
 //
-// A task of 2 MFLOP takes some 10 us: the least that is worth another thread. Eight of them keep a handful of cores even;
-// large products have more, of at most kTaskRows rows each.
+// A task of 2 MFLOP takes some 10 us: the least that is worth another thread. Eight of them keep a handful of cores
+// even; large products have more, of at most kTaskRows rows each.
 constexpr int64_t kTaskFlops = 2'000'000;
 constexpr int64_t kTasks = 8;
 // Of rows, a task has enough to use a panel of B from the first-level cache ten times (2048^3: 256 rows are 15 % faster
-// than 128), and few enough for its block of A, 256 x kc, to fill a quarter of the second-level cache. Of columns, enough
-// for four panels.
+// than 128), and few enough for its block of A, 256 x kc, to fill a quarter of the second-level cache. Of columns,
+// enough for four panels.
 constexpr int64_t kTaskRows = 256, kMinTaskRows = 128, kMinTaskColumns = 128;
-// Up to this many rows B is read where it lies, if its rows are contiguous: packing costs more than it saves (256^3: 7 %,
-// 512^3: 4 %; at 1024 rows it gains 10 %).
+// Up to this many rows B is read where it lies, if its rows are contiguous: packing costs more than it saves (256^3: 7
+// %, 512^3: 4 %; at 1024 rows it gains 10 %).
 constexpr int64_t kDirectRows = 512;
 // A is packed only where its rows are a multiple of 4 KiB apart, so that those of a panel share the sets of the
 // first-level cache and push each other out (1024^3: packing gains 40 %; at other strides it loses up to 15 %).
@@ -110,7 +110,8 @@ template <class T>
 void pack_and_run(const GemmArgs<T>& g) {
   const GemmFunctions<T>& f = functions<T>();
   const int64_t chunk_k = std::min(g.k, kMaxK);
-  const int64_t chunk_n = std::min(g.n, std::max<int64_t>(kPackedElements / std::max<int64_t>(chunk_k, 1) / f.nr, 1) * f.nr);
+  const int64_t chunk_n =
+      std::min(g.n, std::max<int64_t>(kPackedElements / std::max<int64_t>(chunk_k, 1) / f.nr, 1) * f.nr);
   Workspace packed(f.packed_b_elements(chunk_k, chunk_n) * sizeof(T));
   for (int64_t n0 = 0; n0 < g.n; n0 += chunk_n) {
     for (int64_t k0 = 0; k0 < g.k; k0 += chunk_k) {
@@ -187,10 +188,10 @@ void integer_gemm(size_t itemsize, int64_t m, int64_t n, int64_t k, const void* 
   });
 }
 
-#define LANNER_INSTANTIATE(T)                                                                 \
-  template void gemm<T>(const GemmArgs<T>&);                                                  \
-  template void gemm_batch<T>(const GemmArgs<T>&, const BatchOffsets&);                       \
-  template int64_t packed_b_elements<T>(int64_t, int64_t);                                    \
+#define LANNER_INSTANTIATE(T)                                           \
+  template void gemm<T>(const GemmArgs<T>&);                            \
+  template void gemm_batch<T>(const GemmArgs<T>&, const BatchOffsets&); \
+  template int64_t packed_b_elements<T>(int64_t, int64_t);              \
   template void pack_b<T>(int64_t, int64_t, const T*, int64_t, int64_t, T*);
 LANNER_INSTANTIATE(float)
 LANNER_INSTANTIATE(double)

@@ -1,6 +1,6 @@
 // Matrix products on the CPU for the ops: chooses the route by size and strides, brings the workspace, and cuts C into
-// blocks for the threads. What is cut depends on sizes alone, and K is never cut across threads, so the bits are the same
-// for any number of them.
+// blocks for the threads. What is cut depends on sizes alone, and K is never cut across threads, so the bits are the
+// same for any number of them.
 #pragma once
 
 #include <cstdint>

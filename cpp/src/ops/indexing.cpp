@@ -61,10 +61,16 @@ void for_blocks(const Shape& x, const Shape& index, int axis, F f) {
   // Innermost elements lie side by side unless the axis itself is the last.
   const bool has_inner = count > before && axes[count - 1].x == 1;
   const int64_t inner = has_inner ? axes[count - 1].n : 1;
-  const cpu::IndexLines lines{.outer = outer.n, .count = index[axis], .inner = inner, .size = x[axis],
-                              .x_outer = outer.x, .x_axis = x_strides[axis],
-                              .index_outer = outer.index, .index_axis = index_strides[axis],
-                              .src_outer = outer.index, .src_axis = index_strides[axis]};
+  const cpu::IndexLines lines{.outer = outer.n,
+                              .count = index[axis],
+                              .inner = inner,
+                              .size = x[axis],
+                              .x_outer = outer.x,
+                              .x_axis = x_strides[axis],
+                              .index_outer = outer.index,
+                              .index_axis = index_strides[axis],
+                              .src_outer = outer.index,
+                              .src_axis = index_strides[axis]};
   // What is left is walked block by block.
   Axis rest[kMaxRank];
   int rest_count = 0;
@@ -166,8 +172,8 @@ Tensor lasting(const Tensor& index, const Shape& x, int axis, DType dtype) {
 }
 
 Shape take_shape(const Shape& x, const Shape& index, int axis) {
-  check<ShapeError>(x.size() + index.size() - 1 <= kMaxRank, "take: more than ", kMaxRank,
-                    " dimensions from x ", x, " and indices ", index);
+  check<ShapeError>(x.size() + index.size() - 1 <= kMaxRank, "take: more than ", kMaxRank, " dimensions from x ", x,
+                    " and indices ", index);
   Shape out;
   for (int i = 0; i < axis; ++i) out.push_back(x[i]);
   for (int64_t n : index) out.push_back(n);
@@ -200,7 +206,8 @@ void for_columns(const Tensor& x, const Tensor& index, const Tensor& src, int ax
   if (m == 0) return;
   // Pieces of whole cache lines, of all rows or of a part of their columns.
   const int64_t line = 64 / item;
-  const int64_t pieces = v.outer > 1 ? 1 : std::clamp<int64_t>(v.inner * m / kMoveGrain, 1, (v.inner + line - 1) / line);
+  const int64_t pieces =
+      v.outer > 1 ? 1 : std::clamp<int64_t>(v.inner * m / kMoveGrain, 1, (v.inner + line - 1) / line);
   const int64_t width = (v.inner + pieces - 1) / pieces + line - 1;
   const int64_t columns = std::max<int64_t>(1, pieces == 1 ? v.inner : width / line * line);
   const int64_t cuts = (v.inner + columns - 1) / columns;
@@ -209,7 +216,10 @@ void for_columns(const Tensor& x, const Tensor& index, const Tensor& src, int ax
       const int64_t o = i / cuts, column = i % cuts * columns;
       f(static_cast<char*>(x.raw()) + (o * v.size * v.inner + column) * item, index.data<int64_t>(),
         static_cast<char*>(src.raw()) + (o * m * v.inner + column) * item,
-        cpu::IndexRows{.count = m, .size = v.size, .x_stride = v.inner * item, .src_stride = v.inner * item,
+        cpu::IndexRows{.count = m,
+                       .size = v.size,
+                       .x_stride = v.inner * item,
+                       .src_stride = v.inner * item,
                        .bytes = std::min(columns, v.inner - column) * item});
     }
   });
@@ -219,7 +229,8 @@ void for_columns(const Tensor& x, const Tensor& index, const Tensor& src, int ax
 
 void copy_bytes(void* to, const void* from, int64_t bytes) {
   parallel_for(bytes, 1 << 19, [&](int64_t begin, int64_t end) {
-    std::memcpy(static_cast<char*>(to) + begin, static_cast<const char*>(from) + begin, static_cast<size_t>(end - begin));
+    std::memcpy(static_cast<char*>(to) + begin, static_cast<const char*>(from) + begin,
+                static_cast<size_t>(end - begin));
   });
 }
 
@@ -256,7 +267,8 @@ Tensor as_source(const char* op, const char* argument, const Tensor& src, const 
 
 Tensor gather(const Tensor& x, const Tensor& index, int64_t axis) {
   const int a = check_lines("gather", x, index, axis);
-  return emit(Op::Gather, {contiguous(x), as_index("gather", "index", index)}, AxisAttrs{a}, {index.shape(), x.dtype()});
+  return emit(Op::Gather, {contiguous(x), as_index("gather", "index", index)}, AxisAttrs{a},
+              {index.shape(), x.dtype()});
 }
 
 Tensor take_along_axis(const Tensor& x, const Tensor& indices, int64_t axis) {
@@ -393,7 +405,8 @@ LANNER_RUN(Take) {
   const auto& [x, index] = std::tie(r.in[0], r.in[1]);
   const auto& a = r.attrs.get<TakeAttrs>();
   const int64_t size = x.shape()[a.axis];
-  ops::check_index(kTakeNames[static_cast<int>(a.as)], index, a.as == TakeAs::Embedding ? 0 : -size, a.shown_axis, size);
+  ops::check_index(kTakeNames[static_cast<int>(a.as)], index, a.as == TakeAs::Embedding ? 0 : -size, a.shown_axis,
+                   size);
   if (r.out[0].size() == 0) return;
   for_rows(x, index, r.out[0], a.axis, kernels().take_rows);
 }
@@ -438,9 +451,10 @@ LANNER_RUN(Put) {
   if (src.size() == 0) return;
   const auto put = kernels().put_rows;
   const auto add = kernels().add_rows[cpu::index_add_entry(x.dtype())];
-  for_columns(r.out[0], index, src, a.axis, [&](void* to, const int64_t* i, const void* from, const cpu::IndexRows& rows) {
-    a.accumulate ? add(to, i, from, rows, -1) : put(to, i, from, rows);
-  });
+  for_columns(r.out[0], index, src, a.axis,
+              [&](void* to, const int64_t* i, const void* from, const cpu::IndexRows& rows) {
+                a.accumulate ? add(to, i, from, rows, -1) : put(to, i, from, rows);
+              });
 }
 
 LANNER_VJP(Put) {

@@ -39,7 +39,8 @@ Tensor as_source(const char* op, const char* argument, const Tensor& src, const 
 
 // scatter (or scatter_add) of row-major int64 indices and src into zeros of the given shape.
 Tensor scatter_into_zeros(const Shape& shape, const Tensor& index, const Tensor& src, int axis, bool add);
-// take of row-major int64 indices, of which one out of range is said to be one of x's axis `shown_axis`. Slice `skip` gets no gradient (-1: every slice does).
+// take of row-major int64 indices, of which one out of range is said to be one of x's axis `shown_axis`. Slice `skip`
+// gets no gradient (-1: every slice does).
 Tensor take_rows(const Tensor& x, const Tensor& index, int axis, TakeAs as, int shown_axis, int64_t skip = -1);
 // The reverse of take: zeros of `size` on the axis, to which the slices of g are added. Index `skip` is left out.
 Tensor take_grad(const Tensor& g, const Tensor& index, int axis, int64_t size, int64_t skip = -1);

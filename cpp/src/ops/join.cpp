@@ -53,7 +53,10 @@ int64_t padded_from(int64_t i, int64_t n, ops::PadMode mode) {
 void check_pads(int64_t n, int64_t before, int64_t after, ops::PadMode mode, int axis) {
   const bool reflect = mode == ops::PadMode::Reflect, circular = mode == ops::PadMode::Circular;
   const int64_t most = std::max(before, after), limit = reflect ? n - 1 : circular ? n : most;
-  check<ShapeError>(n > 0 && most <= limit, "pad: mode \"", reflect ? "reflect" : circular ? "circular" : "replicate",
+  check<ShapeError>(n > 0 && most <= limit, "pad: mode \"",
+                    reflect    ? "reflect"
+                    : circular ? "circular"
+                               : "replicate",
                     "\" cannot add ", most, " elements to axis ", axis, " of size ", n);
 }
 
@@ -226,8 +229,8 @@ Tensor repeat(const Tensor& x, const Tensor& repeats, int64_t axis) {
   const int a = normalize_axis(axis, x.ndim(), "repeat");
   const Tensor counts = as_index("repeat", "repeats", repeats);
   if (counts.size() == 1) return repeat(x, counts.item_int(), a);
-  check<ShapeError>(counts.ndim() == 1 && counts.size() == x.shape()[a], "repeat: repeats expect shape [",
-                    x.shape()[a], "], one number for each element of axis ", a, ", got ", counts.shape());
+  check<ShapeError>(counts.ndim() == 1 && counts.size() == x.shape()[a], "repeat: repeats expect shape [", x.shape()[a],
+                    "], one number for each element of axis ", a, ", got ", counts.shape());
   std::vector<int64_t> from;
   for (int64_t i = 0; i < counts.size(); ++i) {
     const int64_t n = counts.data<int64_t>()[i];

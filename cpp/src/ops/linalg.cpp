@@ -125,8 +125,8 @@ Tensor as_rows(const Tensor& x) {
 
 void check_bias(const char* op, const Tensor& bias, const Tensor& weight) {
   check<ShapeError>(!bias.defined() || (bias.ndim() == 1 && bias.size(0) == weight.size(0)), op,
-                    ": bias expects shape [", weight.size(0), "], got ",
-                    bias.defined() ? bias.shape() : Shape(), " (weight ", weight.shape(), ")");
+                    ": bias expects shape [", weight.size(0), "], got ", bias.defined() ? bias.shape() : Shape(),
+                    " (weight ", weight.shape(), ")");
 }
 
 }  // namespace
@@ -205,8 +205,8 @@ Tensor bilinear(const Tensor& x1, const Tensor& x2, const Tensor& weight, const 
 }
 
 Tensor tensordot(const Tensor& x1, const Tensor& x2, int64_t axes) {
-  check<ShapeError>(axes >= 0 && axes <= x1.ndim() && axes <= x2.ndim(), "tensordot: axes is ", axes,
-                    " (x1 ", x1.shape(), ", x2 ", x2.shape(), ")");
+  check<ShapeError>(axes >= 0 && axes <= x1.ndim() && axes <= x2.ndim(), "tensordot: axes is ", axes, " (x1 ",
+                    x1.shape(), ", x2 ", x2.shape(), ")");
   Dims axes1, axes2;
   for (int64_t i = 0; i < axes; ++i) {
     axes1.push_back(x1.ndim() - axes + i);
@@ -222,7 +222,8 @@ Tensor tensordot(const Tensor& x1, const Tensor& x2, const Dims& axes1, const Di
   Dims to_sum1, to_sum2;
   int64_t k = 1;
   for (int i = 0; i < axes1.size(); ++i) {
-    const int p = normalize_axis(axes1[i], x1.ndim(), "tensordot"), q = normalize_axis(axes2[i], x2.ndim(), "tensordot");
+    const int p = normalize_axis(axes1[i], x1.ndim(), "tensordot"),
+              q = normalize_axis(axes2[i], x2.ndim(), "tensordot");
     check<ShapeError>(!summed1[p] && !summed2[q], "tensordot: an axis is repeated in ", axes1, " or ", axes2);
     check<ShapeError>(x1.size(p) == x2.size(q), "tensordot: axis ", p, " of x1 has size ", x1.size(p), ", axis ", q,
                       " of x2 has size ", x2.size(q), " (x1 ", x1.shape(), ", x2 ", x2.shape(), ")");
@@ -305,9 +306,7 @@ void run_float_linear(const Run& r) {
 
 }  // namespace
 
-LANNER_RUN(Linear) {
-  r.out[0].dtype() == DType::Float32 ? run_float_linear<float>(r) : run_float_linear<double>(r);
-}
+LANNER_RUN(Linear) { r.out[0].dtype() == DType::Float32 ? run_float_linear<float>(r) : run_float_linear<double>(r); }
 
 LANNER_VJP(Linear) {
   const Tensor &x = v.in[0], &w = v.in[1], &g = v.g[0];

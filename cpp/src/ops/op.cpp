@@ -1,7 +1,7 @@
 #include "ops/op.h"
 
-#include "lanner/autodiff.h"
 #include "core/allocator.h"
+#include "lanner/autodiff.h"
 
 namespace lanner {
 namespace {
@@ -14,19 +14,19 @@ struct OpInfo {
 };
 
 // A view has nothing to run and an op without gradient no vjp: the discarded branch names no function.
-#define LANNER_INFO(Name, name, traits)                      \
-  OpInfo{#name, (traits),                                    \
-         []() -> RunFn {                                     \
-           if constexpr (((traits) & kView) != 0)            \
-             return nullptr;                                 \
-           else                                              \
-             return run_##Name;                              \
-         }(),                                                \
-         []() -> VjpFn {                                     \
-           if constexpr (((traits) & kNoGrad) != 0)          \
-             return nullptr;                                 \
-           else                                              \
-             return vjp_##Name;                              \
+#define LANNER_INFO(Name, name, traits)             \
+  OpInfo{#name, (traits),                           \
+         []() -> RunFn {                            \
+           if constexpr (((traits) & kView) != 0)   \
+             return nullptr;                        \
+           else                                     \
+             return run_##Name;                     \
+         }(),                                       \
+         []() -> VjpFn {                            \
+           if constexpr (((traits) & kNoGrad) != 0) \
+             return nullptr;                        \
+           else                                     \
+             return vjp_##Name;                     \
          }()},
 #define LANNER_UNARY(Name, name, traits) LANNER_INFO(Name, name, traits)
 #define LANNER_BINARY(Name, name, traits) LANNER_INFO(Name, name, traits)

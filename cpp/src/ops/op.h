@@ -20,9 +20,9 @@ enum OpTrait : uint32_t {
   kFusible = 1 << 1,
   kInplace = 1 << 2,  // the output may lie where an input did
   kReduction = 1 << 3,
-  kView = 1 << 4,       // shares memory with its input, computes nothing
-  kEpilogue = 1 << 5,   // takes an epilogue
-  kNoGrad = 1 << 6,     // has no vjp: integer or boolean output, or piecewise constant
+  kView = 1 << 4,      // shares memory with its input, computes nothing
+  kEpilogue = 1 << 5,  // takes an epilogue
+  kNoGrad = 1 << 6,    // has no vjp: integer or boolean output, or piecewise constant
   kVjpUsesIn0 = 1 << 8,
   kVjpUsesIn1 = 1 << 9,
   kVjpUsesIn2 = 1 << 10,
@@ -102,8 +102,8 @@ const char* op_name(Op op);
 uint32_t op_traits(Op op);
 VjpFn vjp_of(Op op);  // nullptr with kNoGrad
 
-// What emit asks of the tape (autodiff/tape.cpp): to note the op as the origin of `out`, and, while anomalies are looked
-// for, to throw where `out` has a NaN or infinity that `in` has not.
+// What emit asks of the tape (autodiff/tape.cpp): to note the op as the origin of `out`, and, while anomalies are
+// looked for, to throw where `out` has a NaN or infinity that `in` has not.
 void leave_on_tape(Op op, std::span<const Tensor> in, const Attrs& attrs, Tensors& out);
 void check_output(Op op, const Tensors& out, std::span<const Tensor> in);
 
@@ -113,9 +113,15 @@ void check_output(Op op, const Tensors& out, std::span<const Tensor> in);
 #define LANNER_RUN(Name) void run_##Name([[maybe_unused]] const Run& r)
 #define LANNER_VJP(Name) Tensors vjp_##Name([[maybe_unused]] const Vjp& v)
 
-#define LANNER_UNARY(Name, name, traits) LANNER_RUN(Name); LANNER_VJP(Name);
-#define LANNER_BINARY(Name, name, traits) LANNER_RUN(Name); LANNER_VJP(Name);
-#define LANNER_OP(Name, name, traits) LANNER_RUN(Name); LANNER_VJP(Name);
+#define LANNER_UNARY(Name, name, traits) \
+  LANNER_RUN(Name);                      \
+  LANNER_VJP(Name);
+#define LANNER_BINARY(Name, name, traits) \
+  LANNER_RUN(Name);                       \
+  LANNER_VJP(Name);
+#define LANNER_OP(Name, name, traits) \
+  LANNER_RUN(Name);                   \
+  LANNER_VJP(Name);
 #include "ops/ops.def"
 
 // Throws DTypeError when x is not floating.

@@ -240,7 +240,8 @@ Tensor slice(const Tensor& x, const Dims& starts, const Dims& stops, const Dims&
     const bool inside = step > 0 ? starts[i] >= 0 && stops[i] <= n : starts[i] < n && stops[i] >= -1;
     out[i] = step > 0 ? (stops[i] - starts[i] + step - 1) / step : (starts[i] - stops[i] - step - 1) / -step;
     if (out[i] < 0 || (step > 0 ? stops[i] <= starts[i] : stops[i] >= starts[i])) out[i] = 0;
-    check<ShapeError>(inside || out[i] == 0, "slice: ", starts[i], " to ", stops[i], " leaves axis ", i, " of size ", n);
+    check<ShapeError>(inside || out[i] == 0, "slice: ", starts[i], " to ", stops[i], " leaves axis ", i, " of size ",
+                      n);
   }
   const SliceAttrs attrs{starts, steps, x.shape()};
   return emit_view(Op::Slice, x, attrs, slice_view(x, attrs, out));
@@ -248,8 +249,8 @@ Tensor slice(const Tensor& x, const Dims& starts, const Dims& stops, const Dims&
 
 Tensor narrow(const Tensor& x, int64_t axis, int64_t start, int64_t length) {
   const int at = normalize_axis(axis, x.ndim(), "narrow");
-  check<ShapeError>(start >= 0 && length >= 0 && start + length <= x.shape()[at], "narrow: ", length,
-                    " elements from ", start, " leave axis ", axis, " of size ", x.shape()[at]);
+  check<ShapeError>(start >= 0 && length >= 0 && start + length <= x.shape()[at], "narrow: ", length, " elements from ",
+                    start, " leave axis ", axis, " of size ", x.shape()[at]);
   Dims starts = Dims::filled(x.ndim(), 0), stops = x.shape(), steps = Dims::filled(x.ndim(), 1);
   starts[at] = start;
   stops[at] = start + length;

@@ -70,8 +70,7 @@ void over_planes(const UpsampleAttrs& a, const Shape& x, const Shape& y, DType d
         return cpu::kernels().pool->f32;
       else
         return cpu::kernels().pool->f64;
-    }
-    ();
+    }();
     const int64_t grain = std::max<int64_t>(1, kSliceElements * planes / std::max<int64_t>(1, element_count(y)));
     parallel_for(planes, grain, [&](int64_t begin, int64_t end) {
       const Workspace workspace(static_cast<size_t>(functions.resize_workspace_bytes(w.axis().in)));

@@ -6,8 +6,7 @@ from typing import Any
 
 from lanner import _core
 from lanner._core import Tensor
-from lanner.nn import functional as F
-from lanner.nn import init
+from lanner.nn import functional as F, init
 from lanner.nn.module import Module
 from lanner.nn.parameter import Parameter, overwrite
 

@@ -38,8 +38,8 @@ Tensor embedding_bag(const Tensor& weight, const Tensor& indices, const Tensor& 
                      const Tensor& per_sample_weights = {}, const BagOptions& options = {});
 
 // NumPy's x[indices]: one entry an axis, undefined for all of that axis; the entries are broadcast against each other,
-// and their axes stand where the first was, or in front where indexed axes do not lie side by side. A boolean entry of k
-// axes selects on k axes of x.
+// and their axes stand where the first was, or in front where indexed axes do not lie side by side. A boolean entry of
+// k axes selects on k axes of x.
 Tensor index(const Tensor& x, const Tensors& indices);
 // A copy of x in which x[indices] = value; with `accumulate` x[indices] += value, once for each index.
 Tensor index_put(const Tensor& x, const Tensors& indices, const Tensor& value, bool accumulate = false);

@@ -13,10 +13,10 @@ extern template void gemv<double>(const GemmArgs<double>&, int64_t, int64_t);
 template <class U>
 void integer_gemm(int64_t m0, int64_t m1, int64_t n, int64_t k, const void* a, int64_t a_row, int64_t a_col,
                   const void* b, int64_t b_row, int64_t b_col, void* c);
-#define LANNER_INTEGER_GEMM(U)                                                                                 \
+#define LANNER_INTEGER_GEMM(U)                                                                                  \
   template void integer_gemm<U>(int64_t, int64_t, int64_t, int64_t, const void*, int64_t, int64_t, const void*, \
                                 int64_t, int64_t, void*);
-extern LANNER_INTEGER_GEMM(uint8_t) extern LANNER_INTEGER_GEMM(uint16_t) extern LANNER_INTEGER_GEMM(uint32_t)
-extern LANNER_INTEGER_GEMM(uint64_t)
+extern LANNER_INTEGER_GEMM(uint8_t) extern LANNER_INTEGER_GEMM(uint16_t) extern LANNER_INTEGER_GEMM(
+    uint32_t) extern LANNER_INTEGER_GEMM(uint64_t)
 
 }  // namespace lanner::cpu::LANNER_ISA

@@ -88,8 +88,14 @@ void block(const GemmArgs<T>& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
       }
       for (int64_t i = 0; i < rows; i += height) {
         const int here = rows - i < height ? static_cast<int>(rows - i) : height;
-        TileOut<T> out{g.c + (m0 + i) * g.c_row + j * g.c_col, g.c_row, g.c_col, here, columns, g.alpha,
-                       k0 == 0 ? g.beta : T{1}, {}};
+        TileOut<T> out{g.c + (m0 + i) * g.c_row + j * g.c_col,
+                       g.c_row,
+                       g.c_col,
+                       here,
+                       columns,
+                       g.alpha,
+                       k0 == 0 ? g.beta : T{1},
+                       {}};
         if (last) {
           out.epilogue = g.epilogue;
           if (out.epilogue.bias_per_column) out.epilogue.bias_per_column += j;
@@ -107,7 +113,7 @@ void block(const GemmArgs<T>& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
 
 template <class T>
 constexpr GemmFunctions<T> functions() {
-  return {kMR,          kNR<T>, static_cast<int>(kKC), packed_b_elements<T>, pack_b<T>, block_workspace_elements<T>,
+  return {kMR,      kNR<T>, static_cast<int>(kKC), packed_b_elements<T>, pack_b<T>, block_workspace_elements<T>,
           block<T>, gemv<T>};
 }
 

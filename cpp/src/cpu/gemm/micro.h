@@ -119,9 +119,8 @@ void tile_kernel(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* 
     }
   }
 
-#define LANNER_EACH_VECTOR               \
-  _Pragma("GCC unroll 16") for (int i = 0; i < kRows; ++i) \
-  _Pragma("GCC unroll 2") for (int j = 0; j < N; ++j)
+#define LANNER_EACH_VECTOR \
+  _Pragma("GCC unroll 16") for (int i = 0; i < kRows; ++i) _Pragma("GCC unroll 2") for (int j = 0; j < N; ++j)
   if (out.alpha != 1) {
     LANNER_EACH_VECTOR acc[i][j] *= out.alpha;
   }
@@ -158,15 +157,16 @@ struct TileKernels {
 template <class T, bool kPackedA>
 constexpr TileKernels<T> make_tile_kernels() {
   TileKernels<T> t{};
-#define LANNER_ROWS(r)                              \
-  if constexpr (r <= kMR) {                         \
-    t.of[r][1] = tile_kernel<T, r, 1, kPackedA>;    \
-    t.of[r][2] = tile_kernel<T, r, 2, kPackedA>;    \
+#define LANNER_ROWS(r)                           \
+  if constexpr (r <= kMR) {                      \
+    t.of[r][1] = tile_kernel<T, r, 1, kPackedA>; \
+    t.of[r][2] = tile_kernel<T, r, 2, kPackedA>; \
   }
-  LANNER_ROWS(1) LANNER_ROWS(2) LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7)
-  LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
+  LANNER_ROWS(1)
+  LANNER_ROWS(2) LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7) LANNER_ROWS(8)
+      LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
 #undef LANNER_ROWS
-  return t;
+          return t;
 }
 template <class T, bool kPackedA>
 constexpr TileKernels<T> kTileKernels = make_tile_kernels<T, kPackedA>();

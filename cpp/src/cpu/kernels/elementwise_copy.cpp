@@ -254,11 +254,9 @@ void copy(const CopyBlock& b) {
 }
 
 #define LANNER_CASTS(From)                                                                                    \
-  {                                                                                                           \
-    cast<From, Truth>, cast<From, uint8_t>, cast<From, uint16_t>, cast<From, uint32_t>, cast<From, uint64_t>, \
-        cast<From, int8_t>, cast<From, int16_t>, cast<From, int32_t>, cast<From, int64_t>, cast<From, Half>,  \
-        cast<From, Brain>, cast<From, float>, cast<From, double>                                              \
-  }
+  {cast<From, Truth>,  cast<From, uint8_t>, cast<From, uint16_t>, cast<From, uint32_t>, cast<From, uint64_t>, \
+   cast<From, int8_t>, cast<From, int16_t>, cast<From, int32_t>,  cast<From, int64_t>,  cast<From, Half>,     \
+   cast<From, Brain>,  cast<From, float>,   cast<From, double>}
 
 }  // namespace
 

@@ -82,11 +82,10 @@ struct RightShift {
   }
 };
 
-#define LANNER_NO_BOOL(loop, F)                                                                          \
-  {                                                                                                      \
-    nullptr, loop<uint8_t, F>, loop<uint16_t, F>, loop<uint32_t, F>, loop<uint64_t, F>, loop<int8_t, F>, \
-        loop<int16_t, F>, loop<int32_t, F>, loop<int64_t, F>, nullptr, nullptr, nullptr, nullptr         \
-  }
+#define LANNER_NO_BOOL(loop, F)                                                                                  \
+  {nullptr,          loop<uint8_t, F>, loop<uint16_t, F>, loop<uint32_t, F>, loop<uint64_t, F>, loop<int8_t, F>, \
+   loop<int16_t, F>, loop<int32_t, F>, loop<int64_t, F>,  nullptr,           nullptr,           nullptr,         \
+   nullptr}
 
 const ElementwiseKernel kernels[] = {
     {"equal", 2, true, kLight, LANNER_ALL(test_2, Equal, Equal)},

@@ -172,27 +172,32 @@ void test_2(const Block& b) {
 constexpr int64_t kLight = 65536, kMiddle = 16384, kHeavy = 4096;
 
 // Which dtypes, in the order of DType: bool, uint8..64, int8..64, float16, bfloat16, float32, float64.
-#define LANNER_FLOATS(loop, F)                                                                                         \
-  {                                                                                                                    \
-    nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, loop<float, F>, \
-        loop<double, F>                                                                                                \
-  }
-#define LANNER_NUMBERS(loop, F)                                                                                 \
-  {                                                                                                             \
-    nullptr, loop<uint8_t, F>, loop<uint16_t, F>, loop<uint32_t, F>, loop<uint64_t, F>, loop<int8_t, F>,        \
-        loop<int16_t, F>, loop<int32_t, F>, loop<int64_t, F>, nullptr, nullptr, loop<float, F>, loop<double, F> \
-  }
+#define LANNER_FLOATS(loop, F)                                                  \
+  {nullptr, nullptr, nullptr, nullptr, nullptr,        nullptr,        nullptr, \
+   nullptr, nullptr, nullptr, nullptr, loop<float, F>, loop<double, F>}
+#define LANNER_NUMBERS(loop, F)                                                                \
+  {nullptr,         loop<uint8_t, F>, loop<uint16_t, F>, loop<uint32_t, F>, loop<uint64_t, F>, \
+   loop<int8_t, F>, loop<int16_t, F>, loop<int32_t, F>,  loop<int64_t, F>,  nullptr,           \
+   nullptr,         loop<float, F>,   loop<double, F>}
 // A bool is a byte that is 0 or 1; BoolF is the functor for it.
-#define LANNER_ALL(loop, F, BoolF)                                                                                    \
-  {                                                                                                                   \
-    loop<uint8_t, BoolF>, loop<uint8_t, F>, loop<uint16_t, F>, loop<uint32_t, F>, loop<uint64_t, F>, loop<int8_t, F>, \
-        loop<int16_t, F>, loop<int32_t, F>, loop<int64_t, F>, nullptr, nullptr, loop<float, F>, loop<double, F>       \
-  }
-#define LANNER_INTEGERS(loop, F, BoolF)                                                                               \
-  {                                                                                                                   \
-    loop<uint8_t, BoolF>, loop<uint8_t, F>, loop<uint16_t, F>, loop<uint32_t, F>, loop<uint64_t, F>, loop<int8_t, F>, \
-        loop<int16_t, F>, loop<int32_t, F>, loop<int64_t, F>, nullptr, nullptr, nullptr, nullptr                      \
-  }
+#define LANNER_ALL(loop, F, BoolF)                                                                                   \
+  {loop<uint8_t, BoolF>, loop<uint8_t, F>, loop<uint16_t, F>, loop<uint32_t, F>, loop<uint64_t, F>, loop<int8_t, F>, \
+   loop<int16_t, F>,     loop<int32_t, F>, loop<int64_t, F>,  nullptr,           nullptr,           loop<float, F>,  \
+   loop<double, F>}
+#define LANNER_INTEGERS(loop, F, BoolF) \
+  {loop<uint8_t, BoolF>,                \
+   loop<uint8_t, F>,                    \
+   loop<uint16_t, F>,                   \
+   loop<uint32_t, F>,                   \
+   loop<uint64_t, F>,                   \
+   loop<int8_t, F>,                     \
+   loop<int16_t, F>,                    \
+   loop<int32_t, F>,                    \
+   loop<int64_t, F>,                    \
+   nullptr,                             \
+   nullptr,                             \
+   nullptr,                             \
+   nullptr}
 
 }  // namespace
 

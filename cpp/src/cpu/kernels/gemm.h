@@ -1,5 +1,5 @@
-// GEMM: C[M,N] = epilogue(alpha * A[M,K] B[K,N] + beta * C), float32 and float64; integer products; matrix times vector.
-// A and B are a pointer, a row stride and a column stride, in elements: a transposed operand is the same call.
+// GEMM: C[M,N] = epilogue(alpha * A[M,K] B[K,N] + beta * C), float32 and float64; integer products; matrix times
+// vector. A and B are a pointer, a row stride and a column stride, in elements: a transposed operand is the same call.
 #pragma once
 
 #include <stddef.h>
@@ -41,8 +41,8 @@ struct GemmFunctions {
   // packed unless b_col is 1, and then for its columns past the last multiple of nr only (it packs those itself).
   int64_t (*packed_b_elements)(int64_t k, int64_t n);
   // Packs the panels [panel_begin, panel_end) to where they belong in `packed`.
-  void (*pack_b)(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, int64_t panel_begin,
-                 int64_t panel_end, T* packed);
+  void (*pack_b)(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, int64_t panel_begin, int64_t panel_end,
+                 T* packed);
 
   // C[m0:m1, n0:n1]; n0 is a multiple of nr, and so is n1 unless it is n. `pack_a` copies A to the workspace first,
   // in the order in which it is read: worth it where each element of A is used for several panels of B.

@@ -33,8 +33,7 @@ template <class X, class S, class F>
 void for_lines(X* x, const int64_t* index, S* src, const IndexLines& l, F f) {
   for (int64_t o = 0; o < l.outer; ++o, x += l.x_outer, index += l.index_outer, src += l.src_outer) {
     if (l.inner == 1) {
-      for (int64_t j = 0; j < l.count; ++j)
-        f(x[wrap(index[j * l.index_axis], l.size) * l.x_axis], src[j * l.src_axis]);
+      for (int64_t j = 0; j < l.count; ++j) f(x[wrap(index[j * l.index_axis], l.size) * l.x_axis], src[j * l.src_axis]);
       continue;
     }
     for (int64_t j = 0; j < l.count; ++j) {
@@ -83,8 +82,7 @@ const char* row_of(const char* x, const int64_t* index, int64_t i, const IndexRo
 
 template <class T>
 void take_elements(const char* x, const int64_t* index, char* out, const IndexRows& r) {
-  for (int64_t i = 0; i < r.count; ++i)
-    copy_element<T>(out + i * r.src_stride, row_of(x, index, i, r));
+  for (int64_t i = 0; i < r.count; ++i) copy_element<T>(out + i * r.src_stride, row_of(x, index, i, r));
 }
 
 void take_rows(const void* from, const int64_t* index, void* to, const IndexRows& r) {
@@ -142,8 +140,7 @@ void add_rows(void* to, const int64_t* index, const void* from, const IndexRows&
 
 template <class T>
 void copy_elements(const char* x, int64_t x_stride, char* out, int64_t out_stride, int64_t rows) {
-  for (int64_t i = 0; i < rows; ++i)
-    copy_element<T>(out + i * out_stride, x + i * x_stride);
+  for (int64_t i = 0; i < rows; ++i) copy_element<T>(out + i * out_stride, x + i * x_stride);
 }
 
 void copy_rows(const void* from, int64_t x_stride, void* to, int64_t out_stride, int64_t rows, int64_t bytes) {

@@ -26,7 +26,11 @@ struct IndexRows {
 // Wrapping integers add alike with and without sign.
 constexpr int kIndexAddEntries = 6;
 constexpr int index_add_entry(DType t) {
-  return t == DType::Float32 ? 4 : t == DType::Float64 ? 5 : itemsize(t) == 8 ? 3 : itemsize(t) == 4 ? 2 : itemsize(t) == 2;
+  return t == DType::Float32   ? 4
+         : t == DType::Float64 ? 5
+         : itemsize(t) == 8    ? 3
+         : itemsize(t) == 4    ? 2
+                               : itemsize(t) == 2;
 }
 
 struct IndexKernels {

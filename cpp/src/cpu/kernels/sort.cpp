@@ -302,8 +302,8 @@ void topk_line(const Line<C>& line, int64_t k, E* a) {
     return line.put(a, k);
   }
   int64_t count = 0;
-  U worst = 0;         // of the best k so far
-  bool full = false;   // `worst` is known
+  U worst = 0;        // of the best k so far
+  bool full = false;  // `worst` is known
   const auto cut = [&] {
     // Radix keeps the order by index: the best so far stand in it, and the newcomers come later in the line.
     E* best = sort_entries<kKeyBytes>(a, b, count);
@@ -338,9 +338,7 @@ void topk(DType dtype, const SortLine& l, int64_t k, void* workspace) {
   if (k == 0) return;
   with_codec(dtype, [&](auto codec) {
     using C = decltype(codec);
-    with_entry<C>(l.n, [&](auto entry) {
-      topk_line(Line<C>(l), k, static_cast<decltype(entry)*>(workspace));
-    });
+    with_entry<C>(l.n, [&](auto entry) { topk_line(Line<C>(l), k, static_cast<decltype(entry)*>(workspace)); });
   });
 }
 

@@ -11,9 +11,8 @@ LANNER_KERNEL_FAMILIES
 #undef LANNER_FAMILY
 }  // namespace lanner::cpu::LANNER_ISA
 
-extern "C" const lanner::cpu::KernelTable LANNER_JOIN(lanner_kernels_, LANNER_ISA) = {
-    LANNER_STRING(LANNER_ISA),
+extern "C" const lanner::cpu::KernelTable LANNER_JOIN(lanner_kernels_, LANNER_ISA) = {LANNER_STRING(LANNER_ISA),
 #define LANNER_FAMILY(Type, name) &lanner::cpu::LANNER_ISA::name##_kernels,
-    LANNER_KERNEL_FAMILIES
+                                                                                      LANNER_KERNEL_FAMILIES
 #undef LANNER_FAMILY
 };
