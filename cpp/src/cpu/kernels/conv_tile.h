@@ -67,8 +67,9 @@ constexpr ChannelsTiles<T> make_channels_tiles() {
   LANNER_ROWS(1)
   LANNER_ROWS(2)
   LANNER_ROWS(3)
-  LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7) LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10)
-      LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
+  LANNER_ROWS(4)
+  LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7) LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11)
+      LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
 #undef LANNER_ROWS
           return t;
 }
@@ -164,8 +165,9 @@ constexpr WidthTiles<T> make_width_tiles() {
   LANNER_ROWS(1)
   LANNER_ROWS(2)
   LANNER_ROWS(3)
-  LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7) LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10)
-      LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
+  LANNER_ROWS(4)
+  LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7) LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11)
+      LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
 #undef LANNER_ROWS
           return t;
 }
@@ -206,10 +208,8 @@ void dot_tile(int64_t full, int64_t vectors, int tail, const T* g, int64_t g_ste
       }
     }
   };
-  run(
-      0, full, [](const T* p) __attribute__((always_inline)) { return load(p); });
-  run(
-      full, vectors, [&](const T* p) __attribute__((always_inline)) { return load_n(p, static_cast<size_t>(tail)); });
+  run(0, full, [](const T* p) __attribute__((always_inline)) { return load(p); });
+  run(full, vectors, [&](const T* p) __attribute__((always_inline)) { return load_n(p, static_cast<size_t>(tail)); });
 
   // Through memory: an index that is not a constant would keep the accumulators there during the loop above.
   T lanes[kAll * L], sum[kAll];
