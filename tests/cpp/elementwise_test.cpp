@@ -49,8 +49,7 @@ Tensor counting(const Shape& shape, DType dtype = DType::Float32) {
   return ops::reshape(ops::cast(ops::arange(int64_t{0}, element_count(shape), int64_t{1}), dtype), shape);
 }
 
-// ---- the driver
-// ------------------------------------------------------------------------------------------------------
+// ---- the driver -----------------------------------------------------------------------------------------------------
 
 // Views of all kinds with one shape: permuted, stepped, reversed, repeated, of another dtype.
 std::vector<Tensor> views(const Shape& shape) {
@@ -169,8 +168,7 @@ TEST(Driver, OverlappingCopy) {
   });
 }
 
-// ---- casts
-// ------------------------------------------------------------------------------------------------------------
+// ---- casts ----------------------------------------------------------------------------------------------------------
 
 TEST(Cast, EveryPairOfDTypes) {
   on_each_isa([] {
@@ -241,8 +239,7 @@ TEST(Cast, HalfPrecisionRoundsToEven) {
   });
 }
 
-// ---- integers
-// ---------------------------------------------------------------------------------------------------------
+// ---- integers -------------------------------------------------------------------------------------------------------
 
 template <class T>
 T one(const char* name, T a, T b) {
@@ -297,8 +294,7 @@ TEST(Integers, Edges) {
   });
 }
 
-// ---- dtypes and operators
-// ---------------------------------------------------------------------------------------------
+// ---- dtypes and operators -------------------------------------------------------------------------------------------
 
 TEST(DTypes, Promotion) {
   EXPECT_EQ(promote(DType::Bool, DType::UInt8), DType::UInt8);

@@ -51,8 +51,7 @@ ops::LossReduction ops::loss_reduction(const std::string& word, const char* op) 
   return word == "none" ? LossReduction::None : word == "mean" ? LossReduction::Mean : LossReduction::Sum;
 }
 
-// ---- distances
-// --------------------------------------------------------------------------------------------------------
+// ---- distances ------------------------------------------------------------------------------------------------------
 
 Tensor ops::mse_loss(const Tensor& input, const Tensor& target, LossReduction reduction) {
   check_pair("mse_loss", input, target);
@@ -82,8 +81,7 @@ Tensor ops::huber_loss(const Tensor& input, const Tensor& target, LossReduction 
   return reduce(where(less(d, Tensor::weak(delta)), square(d) * 0.5, (d - 0.5 * delta) * delta), reduction);
 }
 
-// ---- probabilities of one event
-// -----------------------------------------------------------------------------------------
+// ---- probabilities of one event -------------------------------------------------------------------------------------
 
 static Tensor emit_binary(Op op, const Tensor& input, const Tensor& target) {
   const Tensor x = widen(input), t = ops::cast(as_floating(target, x), x.dtype());
@@ -154,8 +152,7 @@ Tensor ops::kl_div_batchmean(const Tensor& input, const Tensor& target, bool log
   return kl_div(input, target, LossReduction::Sum, log_target) / static_cast<double>(input.size(0));
 }
 
-// ---- margins
-// --------------------------------------------------------------------------------------------------------------
+// ---- margins --------------------------------------------------------------------------------------------------------
 
 Tensor ops::hinge_loss(const Tensor& input, const Tensor& target, LossReduction reduction) {
   check_pair("hinge_loss", input, target);

@@ -101,8 +101,7 @@ Tensors backward_decomposed(const Tensor& cotangent, const Tensor& input, const 
   return out;
 }
 
-// ---- emitting, and the vjps that all share
-// --------------------------------------------------------------------------------
+// ---- emitting, and the vjps that all share --------------------------------------------------------------------------
 
 Tensors emit_norm(Op op, const Tensors& in, const NormAttrs& a, int64_t statistics) {
   const DType t = in[0].dtype();
@@ -139,8 +138,7 @@ Tensors vjp_norm_backward(const Vjp& v) {
 // Runs f<float> or f<double>.
 #define LANNER_BY_DTYPE(f, ...) r.in[0].dtype() == DType::Float32 ? f<float>(__VA_ARGS__) : f<double>(__VA_ARGS__)
 
-// ---- rows: layer norm, RMS norm
-// -------------------------------------------------------------------------------------------
+// ---- rows: layer norm, RMS norm -------------------------------------------------------------------------------------
 
 template <class T>
 void rows_forward(const Run& r) {
@@ -199,8 +197,7 @@ Tensor rows_norm(Op op, const Tensor& x, const Shape& shape, const Tensor& weigh
   return emit_norm(op, {ops::contiguous(x), contiguous_or_none(weight), contiguous_or_none(bias)}, attrs, rows)[0];
 }
 
-// ---- channels: group norm, batch norm
-// ---------------------------------------------------------------------------------------
+// ---- channels: group norm, batch norm -------------------------------------------------------------------------------
 
 // sizes of x seen as [N, C, length]
 struct Channels {
@@ -420,8 +417,7 @@ void batch_inference(const Run& r) {
 
 }  // namespace
 
-// ---- layer norm, RMS norm
-// -------------------------------------------------------------------------------------------------
+// ---- layer norm, RMS norm -------------------------------------------------------------------------------------------
 
 Tensor ops::layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight, const Tensor& bias,
                        double eps) {
@@ -442,8 +438,7 @@ LANNER_VJP(RMSNorm) { return vjp_norm(v, Op::RMSNormBackward); }
 LANNER_RUN(RMSNormBackward) { LANNER_BY_DTYPE(rows_backward, r); }
 LANNER_VJP(RMSNormBackward) { return vjp_norm_backward(v); }
 
-// ---- group norm
-// -------------------------------------------------------------------------------------------------------------
+// ---- group norm -----------------------------------------------------------------------------------------------------
 
 Tensor ops::group_norm(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, double eps) {
   check_floating("group_norm", "x", x);
@@ -464,8 +459,7 @@ LANNER_VJP(GroupNorm) { return vjp_norm(v, Op::GroupNormBackward); }
 LANNER_RUN(GroupNormBackward) { LANNER_BY_DTYPE(group_backward, r); }
 LANNER_VJP(GroupNormBackward) { return vjp_norm_backward(v); }
 
-// ---- batch norm
-// -------------------------------------------------------------------------------------------------------------
+// ---- batch norm -----------------------------------------------------------------------------------------------------
 
 Tensor ops::batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
                        const Tensor& bias, bool training, double momentum, double eps) {

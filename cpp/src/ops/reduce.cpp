@@ -117,8 +117,7 @@ ReduceJob plan(const Shape& shape, const Dims& strides, const Dims& axes) {
   return job;
 }
 
-// ---- running it
-// -------------------------------------------------------------------------------------------------------
+// ---- running it -----------------------------------------------------------------------------------------------------
 
 template <class T>
 void fill(void* out, int64_t n, T value) {
@@ -223,8 +222,7 @@ void divide_by(Tensor& x, int64_t n) {
   });
 }
 
-// ---- helpers of the public functions and of the vjps
-// --------------------------------------------------------------------
+// ---- helpers of the public functions and of the vjps ----------------------------------------------------------------
 
 // Half dtypes are reduced in float32.
 template <class F>
@@ -281,8 +279,7 @@ Dims ops::Axes::of(const Tensor& x, const char* op) const {
   return out;
 }
 
-// ---- sum, prod, mean
-// ----------------------------------------------------------------------------------------------------
+// ---- sum, prod, mean ------------------------------------------------------------------------------------------------
 
 Tensor ops::sum(const Tensor& x, const Axes& axes, bool keepdims, std::optional<DType> dtype) {
   if (dtype) return cast(sum(cast(x, *dtype), axes, keepdims), *dtype);
@@ -359,8 +356,7 @@ Tensor ops::std(const Tensor& x, const Axes& axes, double correction, bool keepd
   return in_float32(x, [&](const Tensor& y) { return sqrt_or_zero(var(y, axes.of(y, "std"), correction, keepdims)); });
 }
 
-// ---- max, min, any, all
-// -------------------------------------------------------------------------------------------------
+// ---- max, min, any, all ---------------------------------------------------------------------------------------------
 
 Tensor ops::max(const Tensor& x, const Axes& axes, bool keepdims) {
   return emit_extreme(Op::Max, Reduction::Max, x, axes, keepdims);
@@ -402,8 +398,7 @@ Tensor ops::logsumexp(const Tensor& x, const Axes& axes, bool keepdims) {
   });
 }
 
-// ---- argmax, argmin
-// -----------------------------------------------------------------------------------------------------
+// ---- argmax, argmin -------------------------------------------------------------------------------------------------
 
 static Tensor emit_arg(Op op, const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
   const char* name = op_name(op);
@@ -448,8 +443,7 @@ Tensor ops::argmin(const Tensor& x, std::optional<int64_t> axis, bool keepdims) 
 }
 LANNER_RUN(ArgMin) { run_arg(r, cpu::kernels().reduce->argmin); }
 
-// ---- cumulative
-// -----------------------------------------------------------------------------------------------------------
+// ---- cumulative -----------------------------------------------------------------------------------------------------
 
 static Tensor emit_cumulative(Op op, const Tensor& x, int axis, bool reverse) {
   return in_float32(x, [&](const Tensor& y) {
@@ -505,8 +499,7 @@ LANNER_VJP(CumulativeProd) {
   });
 }
 
-// ---- norms
-// ------------------------------------------------------------------------------------------------------------------
+// ---- norms ----------------------------------------------------------------------------------------------------------
 
 Tensor ops::norm(const Tensor& x, double ord, const Axes& axes, bool keepdims) {
   check_floating("norm", "x", x);

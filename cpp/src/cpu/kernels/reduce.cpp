@@ -192,8 +192,7 @@ struct Total {
   }
 };
 
-// ---- a line that is reduced
-// -------------------------------------------------------------------------------------------
+// ---- a line that is reduced -----------------------------------------------------------------------------------------
 
 // Eight accumulators hide the latency of an addition; sixteen rounds of them keep the chain of additions that round one
 // after the other as short as NumPy's.
@@ -305,8 +304,7 @@ void reduce_rows(const ReduceJob& job, const typename O::In* x, typename O::Acc*
   }
 }
 
-// ---- a line that is kept
-// ------------------------------------------------------------------------------------------------
+// ---- a line that is kept --------------------------------------------------------------------------------------------
 
 // Rows that are added one after the other, in registers, before the pairwise counter: 16 pages are few enough for the
 // first-level TLB.
@@ -417,8 +415,7 @@ void reduce(const ReduceJob& job, const void* x, void* out, int64_t k0, int64_t 
   }
 }
 
-// ---- argmax, argmin
-// -----------------------------------------------------------------------------------------------------
+// ---- argmax, argmin -------------------------------------------------------------------------------------------------
 
 // Whether x comes before `best`: it is more extreme, or the first NaN. Of vectors, lane by lane.
 template <class O, class X>
@@ -510,8 +507,7 @@ void arg(const void* from, int64_t* out, const ScanRange& r) {
   }
 }
 
-// ---- cumulative
-// ---------------------------------------------------------------------------------------------------------
+// ---- cumulative -----------------------------------------------------------------------------------------------------
 
 template <class T>
 struct Exact {

@@ -6,8 +6,7 @@
 namespace lanner::cpu::LANNER_ISA {
 namespace {
 
-// ---- a row: three passes, of which only the first meets memory
-// ---------------------------------------------------------
+// ---- a row: three passes, of which only the first meets memory ------------------------------------------------------
 
 // The maximum need not look for NaN: exp carries one into the sum and so into the whole row.
 
@@ -65,8 +64,7 @@ void backward_rows(const T* g, const T* y, T* dx, const SoftmaxRange& r, bool is
   }
 }
 
-// ---- columns: a vector holds neighbouring columns, each normalized on its own
-// ---------------------------------------------
+// ---- columns: a vector holds neighbouring columns, each normalized on its own ---------------------------------------
 
 // f(Whole or Part, offset of the vector in x) for each vector of columns of the units.
 template <class T, class F>
@@ -139,8 +137,7 @@ void backward(const T* g, const T* y, T* dx, const SoftmaxRange& r, bool log) {
   r.inner == 1 ? backward_rows(g, y, dx, r, log) : backward_columns(g, y, dx, r, log);
 }
 
-// ---- cross-entropy
-// ----------------------------------------------------------------------------------------------------------
+// ---- cross-entropy --------------------------------------------------------------------------------------------------
 
 template <class T>
 void cross_entropy(const T* x, const int64_t* target, const T* weight, T* loss, T* lse, T* used, int64_t rows,
