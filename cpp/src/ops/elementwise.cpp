@@ -113,17 +113,6 @@ Tensor elementwise(Op op, std::initializer_list<Tensor> in, const ElementwisePar
   return emit(op, in, params, {common_shape(inputs, op_name(op)), k.gives_bool ? DType::Bool : t});
 }
 
-void elementwise_into(Op op, std::initializer_list<Tensor> in, const Tensor& dst) {
-  const std::span<const Tensor> inputs(in.begin(), in.size());
-  const ElementwiseKernel& k = kernel_of(op);
-  const DType t = input_dtype(op_name(op), k, inputs);
-  const Shape shape = common_shape(inputs, op_name(op));
-  check<ShapeError>(shape == dst.shape(), op_name(op), ": a result of shape ", shape, " does not fit into ",
-                    dst.shape());
-  dst.will_write(op_name(op));
-  run_kernel(op, inputs, dst, t, ElementwiseParams{}.value);
-}
-
 void run_elementwise(const Run& r) {
   run_kernel(r.op, r.in, r.out[0], run_dtype(r.op, r.in, r.out[0].dtype()), r.attrs.get<ElementwiseParams>().value);
 }

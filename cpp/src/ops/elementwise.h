@@ -13,10 +13,6 @@ struct ElementwiseParams {
 // Checks the dtypes, broadcasts and emits. A float function of integers gives float32.
 Tensor elementwise(Op op, std::initializer_list<Tensor> in, const ElementwiseParams& params = {});
 
-// The same, written into dst's memory: for x += y and its kin, with gradients off. The result must have dst's shape,
-// and is cast to its dtype.
-void elementwise_into(Op op, std::initializer_list<Tensor> in, const Tensor& dst);
-
 // Every LANNER_RUN of an elementwise op.
 void run_elementwise(const Run& r);
 

@@ -162,10 +162,10 @@ constexpr TileKernels<T> make_tile_kernels() {
     t.of[r][1] = tile_kernel<T, r, 1, kPackedA>; \
     t.of[r][2] = tile_kernel<T, r, 2, kPackedA>; \
   }
-  LANNER_ROWS(1)
-  LANNER_ROWS(2)
-  LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7) LANNER_ROWS(8) LANNER_ROWS(9)
-      LANNER_ROWS(10) LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
+  // clang-format off
+  LANNER_ROWS(1) LANNER_ROWS(2) LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7)
+  LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
+  // clang-format on
 #undef LANNER_ROWS
           return t;
 }

@@ -64,12 +64,10 @@ constexpr ChannelsTiles<T> make_channels_tiles() {
     t.of[r][1] = channels_tile<T, r, 1>; \
     t.of[r][2] = channels_tile<T, r, 2>; \
   }
-  LANNER_ROWS(1)
-  LANNER_ROWS(2)
-  LANNER_ROWS(3)
-  LANNER_ROWS(4)
-  LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7) LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11)
-      LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
+  // clang-format off
+  LANNER_ROWS(1) LANNER_ROWS(2) LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7)
+  LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
+  // clang-format on
 #undef LANNER_ROWS
           return t;
 }
@@ -162,12 +160,10 @@ constexpr WidthTiles<T> make_width_tiles() {
   WidthTiles<T> t{};
 #define LANNER_ROWS(r) \
   if constexpr (r <= kMR) t.of[r] = width_tile<T, r>;
-  LANNER_ROWS(1)
-  LANNER_ROWS(2)
-  LANNER_ROWS(3)
-  LANNER_ROWS(4)
-  LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7) LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11)
-      LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
+  // clang-format off
+  LANNER_ROWS(1) LANNER_ROWS(2) LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7)
+  LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
+  // clang-format on
 #undef LANNER_ROWS
           return t;
 }
