@@ -65,7 +65,7 @@ $(VENV)/.tools: pyproject.toml
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.tools
-	$(BIN)/pip install -q ruff==0.14.4 mypy==1.18.2 clang-format==18.1.8 pybind11-stubgen==2.5.5
+	$(BIN)/pip install -q ruff==0.17.6 mypy==2.4.1 clang-format==18.1.8 pybind11-stubgen==3.0.0
 	@touch $@
 
 clean:
