@@ -88,7 +88,7 @@ def training(w):
         loss = loss_of(net(x), y)
         loss.backward()
         update.step()
-        return loss
+        return loss.detach()
 
     return step
 
@@ -115,7 +115,7 @@ def gan(w):
         loss_of(discriminator(fake), ones).backward()
         discriminator.requires_grad_(True)
         update_g.step()
-        return loss
+        return loss.detach()
 
     return step
 

@@ -96,10 +96,12 @@ def main():
 
     figure, axis = plt.subplots(figsize=(8, 5), layout="constrained")
     for name, values in curves.items():
-        axis.plot(range(1, len(values) + 1), values, label=name)
-    axis.axhline(best, color="black", linestyle=":", label="closed form")
-    axis.set(title="Linear model of the diabetes table", xlabel="epoch", ylabel="mean squared error", xscale="log")
-    axis.set_ylim(best - 0.02, 1.2)
+        axis.loglog(range(1, len(values) + 1), [v - best for v in values], label=name)
+    axis.set(
+        title="Linear model of the diabetes table", xlabel="epoch", ylabel="mean squared error above the closed form's"
+    )
+    axis.set_ylim(1e-4, 1e4)
+    axis.grid(alpha=0.3)
     axis.legend(frameon=False)
     figure.savefig("gradient_descent.png", dpi=110)
 

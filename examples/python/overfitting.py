@@ -29,7 +29,7 @@ def train(x, y, validation, epochs, callbacks=()):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=120)
     parser.add_argument("--short", action="store_true", help="500 images, 10 epochs")
     args = parser.parse_args()
     count, epochs = (500, 10) if args.short else (2000, args.epochs)
