@@ -36,7 +36,7 @@ examples: install
 bench: install
 	$(BIN)/cmake -B $(BUILD) -DLANNER_BENCH=ON > /dev/null
 	$(BIN)/cmake --build $(BUILD) -j $(JOBS)
-	for b in $(BUILD)/bench/*_bench; do $$b || exit 1; done
+	for b in $(BUILD)/bench/*_bench; do $$b $(BENCH_ARGS) || exit 1; done
 
 lint: install $(VENV)/.lint
 	git ls-files '*.cpp' '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
