@@ -7,25 +7,14 @@
 #include <vector>
 
 #include "cpu/dispatch.h"
+#include "each_isa.h"
 #include "lanner/parallel.h"
 #include "ops/gemm.h"
 
 namespace lanner {
 namespace {
 
-class EachIsa : public testing::TestWithParam<const cpu::KernelTable*> {
- protected:
-  void SetUp() override {
-    before_ = cpu::kernels().isa;
-    cpu::set_isa(GetParam()->isa);
-  }
-  void TearDown() override { cpu::set_isa(before_); }
-
- private:
-  std::string before_;
-};
-INSTANTIATE_TEST_SUITE_P(Gemm, EachIsa, testing::ValuesIn(cpu::available()),
-                         [](const auto& info) { return info.param->isa; });
+LANNER_ON_EACH_ISA(EachIsa);
 
 template <class T>
 std::vector<T> random_values(size_t n, unsigned seed) {

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "cpu/dispatch.h"
+#include "each_isa.h"
 #include "lanner/autodiff.h"
 #include "lanner/ops/elementwise.h"
 
@@ -14,19 +15,8 @@ namespace {
 
 using ops::LossReduction;
 
-class LossOnIsa : public testing::TestWithParam<const cpu::KernelTable*> {
- protected:
-  void SetUp() override {
-    before_ = cpu::kernels().isa;
-    cpu::set_isa(GetParam()->isa);
-  }
-  void TearDown() override { cpu::set_isa(before_); }
-
- private:
-  std::string before_;
-};
-INSTANTIATE_TEST_SUITE_P(Isa, LossOnIsa, testing::ValuesIn(cpu::available()),
-                         [](const auto& info) { return info.param->isa; });
+class LossOnIsa : public EachIsa {};
+LANNER_ON_EACH_ISA(LossOnIsa);
 
 template <class T>
 Tensor random_tensor(const Shape& shape, double low, double high) {

@@ -9,25 +9,15 @@
 #include <vector>
 
 #include "cpu/dispatch.h"
+#include "each_isa.h"
 #include "lanner/autodiff.h"
 #include "lanner/parallel.h"
 
 namespace lanner {
 namespace {
 
-class NormOnIsa : public testing::TestWithParam<const cpu::KernelTable*> {
- protected:
-  void SetUp() override {
-    before_ = cpu::kernels().isa;
-    cpu::set_isa(GetParam()->isa);
-  }
-  void TearDown() override { cpu::set_isa(before_); }
-
- private:
-  std::string before_;
-};
-INSTANTIATE_TEST_SUITE_P(Isa, NormOnIsa, testing::ValuesIn(cpu::available()),
-                         [](const auto& info) { return info.param->isa; });
+class NormOnIsa : public EachIsa {};
+LANNER_ON_EACH_ISA(NormOnIsa);
 
 template <class T>
 Tensor random_tensor(const Shape& shape, unsigned seed, double low = -3, double high = 3) {

@@ -9,25 +9,15 @@
 
 #include "cpu/dispatch.h"
 #include "cpu/kernels/reduce.h"
+#include "each_isa.h"
 #include "lanner/ops/shape.h"
 #include "lanner/parallel.h"
 
 namespace lanner {
 namespace {
 
-class ReduceOnIsa : public testing::TestWithParam<const cpu::KernelTable*> {
- protected:
-  void SetUp() override {
-    before_ = cpu::kernels().isa;
-    cpu::set_isa(GetParam()->isa);
-  }
-  void TearDown() override { cpu::set_isa(before_); }
-
- private:
-  std::string before_;
-};
-INSTANTIATE_TEST_SUITE_P(Isa, ReduceOnIsa, testing::ValuesIn(cpu::available()),
-                         [](const auto& info) { return info.param->isa; });
+class ReduceOnIsa : public EachIsa {};
+LANNER_ON_EACH_ISA(ReduceOnIsa);
 
 template <class T>
 Tensor random_tensor(const Shape& shape, unsigned seed = 1) {
