@@ -16,7 +16,6 @@ void bind_config(py::module_& m) {
 >>> ln.show_config()  # doctest: +ELLIPSIS
 lanner ...
 )");
-  m.def("config_text", &show_config, "What show_config prints.");
   m.def("set_num_threads", &set_num_threads, "n"_a,
         R"(How many threads parallel work may use; results do not depend on it.
 

@@ -30,7 +30,6 @@ struct Node : std::enable_shared_from_this<Node> {
 
 // Puts `node` on the tape as the origin of `outputs` (of the floating ones).
 void record(const std::shared_ptr<Node>& node, Tensors& outputs);
-uint64_t next_sequence();
 
 // Inside, ops are not looked at for anomalies; whether they were.
 class AnomalyPause {

@@ -32,13 +32,9 @@ Node::~Node() {
   pending = nullptr;
 }
 
-uint64_t next_sequence() {
-  static std::atomic<uint64_t> counter{0};
-  return ++counter;
-}
-
 void record(const std::shared_ptr<Node>& node, Tensors& outputs) {
-  node->sequence = next_sequence();
+  static std::atomic<uint64_t> counter{0};
+  node->sequence = ++counter;
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (!outputs[i].defined() || !is_floating(outputs[i].dtype())) continue;
     auto meta = std::make_shared<AutogradMeta>();
