@@ -72,6 +72,7 @@ py::capsule to_dlpack(const Tensor& x, const py::kwargs& kwargs) {
     check<DeviceError>(kwargs["dl_device"].cast<std::pair<int, int>>().first == 1,
                        "__dlpack__: the tensor lies on the CPU");
   check(!x.requires_grad(), "__dlpack__: x requires grad; use x.detach()");
+  x.will_share();
   const bool copy = kwargs.contains("copy") && !kwargs["copy"].is_none() && kwargs["copy"].cast<bool>();
   auto* e = new Exported{copy ? ops::copy(x) : x, x.shape(), {}, {}};
   e->strides = e->tensor.strides();
@@ -122,6 +123,7 @@ Tensor make_tensor(py::handle data, std::optional<DType> dtype, std::optional<De
 
 py::object tensor_to_numpy(const Tensor& x) {
   check(!x.requires_grad(), "numpy: x requires grad; use x.detach().numpy()");
+  x.will_share();
   check<DTypeError>(x.dtype() != DType::BFloat16, "numpy: NumPy has no bfloat16; use x.to(lanner.float32).numpy()");
   std::vector<py::ssize_t> shape(x.shape().begin(), x.shape().end()), strides(x.strides().begin(), x.strides().end());
   for (py::ssize_t& s : strides) s *= static_cast<py::ssize_t>(itemsize(x.dtype()));

@@ -33,7 +33,7 @@ namespace {
 // lanner's errors are ValueError, TypeError and RuntimeError too, so that code which knows nothing of lanner catches
 // what it expects.
 void bind_errors(py::module_& m) {
-  static py::handle error, shape, index, dtype, device, format;
+  static py::handle error, shape, index, dtype, device, format, recording;
   const auto make = [&m](const char* name, const py::tuple& bases, const char* doc) {
     const std::string full = std::string("lanner.") + name;
     py::object type =
@@ -49,6 +49,7 @@ void bind_errors(py::module_& m) {
   dtype = make("DTypeError", py::make_tuple(error, type_error), "A dtype that the operation does not take.");
   device = make("DeviceError", py::make_tuple(error), "A device that is not there, or tensors on different ones.");
   format = make("FormatError", py::make_tuple(error, value_error), "A file that is damaged, or none of lanner's.");
+  recording = make("RecordingError", py::make_tuple(error), "A step that cannot be recorded as a plan.");
   py::register_exception_translator([](std::exception_ptr p) {
     try {
       if (p) std::rethrow_exception(p);
@@ -62,6 +63,8 @@ void bind_errors(py::module_& m) {
       PyErr_SetString(device.ptr(), e.what());
     } catch (const FormatError& e) {
       PyErr_SetString(format.ptr(), e.what());
+    } catch (const RecordingError& e) {
+      PyErr_SetString(recording.ptr(), e.what());
     } catch (const Error& e) {
       PyErr_SetString(error.ptr(), e.what());
     }

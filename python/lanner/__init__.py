@@ -19,6 +19,7 @@ from lanner._core import (
     Error as Error,
     FormatError as FormatError,
     IndexError as IndexError,
+    RecordingError as RecordingError,
     ShapeError as ShapeError,
     Tensor as Tensor,
     __version__ as __version__,

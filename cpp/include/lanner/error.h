@@ -34,6 +34,12 @@ class FormatError : public Error {
   using Error::Error;
 };
 
+// A step that cannot be recorded as a plan: it reads back what it computes, or a shape depends on data.
+class RecordingError : public Error {
+ public:
+  using Error::Error;
+};
+
 // check<ShapeError>(ok, "matmul: ", ...) throws with its arguments written one after the other.
 template <class E = Error, class... Parts>
 void check(bool ok, const Parts&... parts) {

@@ -65,6 +65,10 @@ class Tensor {
   double item() const;
   int64_t item_int() const;
 
+  // To be called before values are looked at by anything but an op: throws RecordingError while this thread records a
+  // plan, whose later runs could not take the same look.
+  void will_read(const char* what) const;
+
   // The same memory seen through another shape and strides; `offset` is in elements from the first element. Not
   // recorded on the tape: for ops and kernels. Users call ops::reshape and its kin.
   Tensor view(const Shape& shape, const Dims& strides, int64_t offset = 0) const;
@@ -88,6 +92,9 @@ class Tensor {
   // gradient (the tensor was computed on the tape, or is a leaf that wants gradients, while gradients are recorded),
   // else counts the write.
   void will_write(const char* op) const;
+
+  // To be called before the memory is handed to another library, which may write to it unnoticed.
+  void will_share() const;
 
   // Of the same tensor?
   bool is(const Tensor& other) const { return impl_ == other.impl_; }

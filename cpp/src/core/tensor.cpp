@@ -7,6 +7,8 @@
 
 namespace lanner {
 
+thread_local RecordingNotes* recording_notes = nullptr;
+
 Storage::Storage(size_t bytes) : data_(allocate(bytes)), bytes_(bytes == 0 ? 1 : bytes) {}
 
 Storage::~Storage() {
@@ -147,11 +149,13 @@ void Tensor::check_dtype(DType dtype) const {
 
 double Tensor::item() const {
   check<ShapeError>(size() == 1, "item: expected one element, x has shape ", shape());
+  will_read("item");
   return read_item<double>(*impl_);
 }
 
 int64_t Tensor::item_int() const {
   check<ShapeError>(size() == 1, "item: expected one element, x has shape ", shape());
+  will_read("item");
   return read_item<int64_t>(*impl_);
 }
 
@@ -201,6 +205,11 @@ void Tensor::set_grad(const Tensor& grad) {
   impl_->meta->grad = grad;
 }
 
+void Tensor::will_read(const char* what) const {
+  check<RecordingError>(!recording_notes || impl_->weak, what, ": a value (shape ", shape(),
+                        ") is read back while the step is recorded as a plan; return it from the step and read it there");
+}
+
 uint32_t Tensor::version() const { return impl_->storage ? impl_->storage->version() : 0; }
 
 void Tensor::will_write(const char* op) const {
@@ -211,6 +220,12 @@ void Tensor::will_write(const char* op) const {
           "expression that gives a new tensor (x = x + y, where, scatter), or detach()");
   }
   impl_->storage->count_write();
+  if (recording_notes) recording_notes->writes.push_back(impl_->storage.get());
+}
+
+void Tensor::will_share() const {
+  will_read("numpy");
+  impl_->storage->share();
 }
 
 }  // namespace lanner

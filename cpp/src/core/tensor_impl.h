@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "lanner/tensor.h"
 
@@ -15,19 +16,23 @@ struct Node;
 class Storage {
  public:
   explicit Storage(size_t bytes);
-  Storage(void* data, std::function<void()> release) : data_(data), release_(std::move(release)) {}
+  Storage(void* data, std::function<void()> release) : data_(data), release_(std::move(release)), shared_(true) {}
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
   void* data() const { return data_; }
   uint32_t version() const { return version_.load(std::memory_order_relaxed); }
   void count_write() { version_.fetch_add(1, std::memory_order_relaxed); }
+  // Can it be written to without count_write(), through an array of another library?
+  bool shared() const { return shared_.load(std::memory_order_relaxed); }
+  void share() { shared_.store(true, std::memory_order_relaxed); }
 
  private:
   void* data_;
   size_t bytes_ = 0;  // 0: somebody else's memory
   std::function<void()> release_;
   std::atomic<uint32_t> version_{0};
+  std::atomic<bool> shared_{false};
 };
 
 // A tensor's place on the tape. A leaf has no node.
@@ -50,6 +55,13 @@ struct TensorImpl {
   bool weak = false;
   std::shared_ptr<AutogradMeta> meta;  // none: no gradient wanted
 };
+
+// What a thread that records a plan notes besides its ops: the blocks of memory that will_write() was called for and
+// that no op has claimed yet. While it is there, values must not be read back.
+struct RecordingNotes {
+  std::vector<const Storage*> writes;
+};
+extern thread_local RecordingNotes* recording_notes;
 
 // Access for the tape and the allocator of outputs; everybody else has Tensor's public functions.
 struct Tape {

@@ -6,11 +6,14 @@
 namespace lanner {
 namespace {
 
+thread_local Listener* listener = nullptr;
+
 struct OpInfo {
   const char* name;
   uint32_t traits;
   RunFn run;
   VjpFn vjp;
+  PrepareFn prepare;
 };
 
 // A view has nothing to run and an op without gradient no vjp: the discarded branch names no function.
@@ -27,6 +30,12 @@ struct OpInfo {
              return nullptr;                        \
            else                                     \
              return vjp_##Name;                     \
+         }(),                                       \
+         []() -> PrepareFn {                        \
+           if constexpr (((traits) & kPrepares))    \
+             return prepare_##Name;                 \
+           else                                     \
+             return nullptr;                        \
          }()},
 #define LANNER_UNARY(Name, name, traits) LANNER_INFO(Name, name, traits)
 #define LANNER_BINARY(Name, name, traits) LANNER_INFO(Name, name, traits)
@@ -46,9 +55,17 @@ bool wants_record(uint32_t traits, std::span<const Tensor> in) {
 
 }  // namespace
 
+Listener* set_listener(Listener* l) {
+  Listener* before = listener;
+  listener = l;
+  return before;
+}
+
 const char* op_name(Op op) { return info(op).name; }
 uint32_t op_traits(Op op) { return info(op).traits; }
+RunFn run_of(Op op) { return info(op).run; }
 VjpFn vjp_of(Op op) { return info(op).vjp; }
+PrepareFn prepare_of(Op op) { return info(op).prepare; }
 
 Tensors emit(Op op, std::span<const Tensor> in, const Attrs& attrs, std::span<const OutSpec> specs) {
   const OpInfo& i = info(op);
@@ -57,6 +74,7 @@ Tensors emit(Op op, std::span<const Tensor> in, const Attrs& attrs, std::span<co
   out.reserve(specs.size());
   for (const OutSpec& spec : specs) out.push_back(Tensor::empty(spec.shape, spec.dtype));
   i.run(Run{op, in, out, attrs});
+  if (Listener* l = listener) l->ran(op, in, attrs, out);
   if (anomaly_enabled()) check_output(op, out, in);
   if (wants_record(i.traits, in)) leave_on_tape(op, in, attrs, out);
   return out;
@@ -90,7 +108,51 @@ void check_device(const char* op, std::span<const Tensor> tensors) {
   }
 }
 
-Workspace::Workspace(size_t bytes) : data_(allocate(bytes)), bytes_(bytes) {}
-Workspace::~Workspace() { deallocate(data_, bytes_); }
+namespace {
+
+// What a thread has for its workspaces: blocks, each twice the one before, taken from like a stack.
+struct Scratch {
+  static constexpr int kBlocks = 40;
+  static constexpr size_t kFirst = 64 * 1024;
+  char* data[kBlocks] = {};
+  size_t size[kBlocks] = {}, used[kBlocks] = {};
+  int top = 0;
+  ~Scratch() {
+    for (int i = 0; i < kBlocks; ++i)
+      if (data[i]) deallocate(data[i], size[i]);
+  }
+};
+thread_local Scratch scratch;
+
+}  // namespace
+
+Workspace::Workspace(size_t bytes) {
+  Scratch& s = scratch;
+  bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  while (s.data[s.top] && s.size[s.top] - s.used[s.top] < bytes) {
+    if (s.used[s.top] == 0) {  // free, and too small
+      deallocate(s.data[s.top], s.size[s.top]);
+      s.data[s.top] = nullptr;
+    } else {
+      ++s.top;
+    }
+  }
+  if (!s.data[s.top]) {
+    size_t size = Scratch::kFirst << s.top;
+    while (size < bytes) size *= 2;
+    s.data[s.top] = static_cast<char*>(allocate(size));
+    s.size[s.top] = size;
+  }
+  block_ = s.top;
+  mark_ = s.used[s.top];
+  data_ = s.data[s.top] + mark_;
+  s.used[s.top] += bytes;
+}
+
+Workspace::~Workspace() {
+  scratch.used[block_] = mark_;
+  scratch.top = block_;
+  while (scratch.top > 0 && scratch.used[scratch.top] == 0) --scratch.top;
+}
 
 }  // namespace lanner

@@ -5,18 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cpu/kernels/epilogue.h"
+
 namespace lanner::cpu {
-
-enum class Activation : int32_t { None, Relu };
-
-// What is done to an element of C before it is stored, in this order: + bias, activation. To add a step: a field here,
-// its lines in micro.h's finish() and finish_vector(), its case in gemm_test.cpp.
-template <class T>
-struct Epilogue {
-  const T* bias_per_column = nullptr;  // [N]
-  const T* bias_per_row = nullptr;     // [M]
-  Activation activation = Activation::None;
-};
 
 template <class T>
 struct GemmArgs {
