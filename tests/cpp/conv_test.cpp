@@ -130,16 +130,26 @@ const ConvFunctions<T>& functions(const KernelTable& table) {
 
 template <class T>
 std::vector<T> run(const ConvFunctions<T>& f, const ConvGeometry& g, ConvPass pass, const std::vector<T>& src,
-                   const std::vector<T>& weight, const T* bias, int64_t size, Activation activation, int64_t step) {
+                   const std::vector<T>& weight, const Epilogue<T>& epilogue, int64_t size, int64_t step) {
   Scratch packed(f.packed_elements(g, pass) * static_cast<int64_t>(sizeof(T)));
   T* const p = static_cast<T*>(packed.data);
   for (int64_t i = f.pack_items(g, pass); i-- > 0;) f.pack(g, pass, weight.data(), i, i + 1, p);  // any order
   Scratch workspace(f.workspace_bytes(g, pass));
   std::vector<T> dst(static_cast<size_t>(size), static_cast<T>(NAN));
   const int64_t tasks = f.tasks(g, pass);
-  const ConvArgs<T> args{g, pass, src.data(), p, bias, dst.data(), activation};
+  const ConvArgs<T> args{g, pass, src.data(), p, dst.data(), epilogue};
   for (int64_t i = 0; i < tasks; i += step) f.run(args, i, std::min(i + step, tasks), workspace.data);
   return dst;
+}
+
+template <class T>
+std::vector<double> finished(std::vector<double> v, const Epilogue<T>& e) {
+  for (size_t i = 0; i < v.size(); ++i) {
+    if (e.residual) v[i] += e.residual[i];
+    if (e.activation != Activation::None && v[i] < 0) v[i] *= e.activation == Activation::Relu ? 0.0 : e.slope;
+    if (e.gate && !(e.gate[i] > 0)) v[i] *= e.gate_slope;
+  }
+  return v;
 }
 
 template <class T>
@@ -160,16 +170,32 @@ void test_spec(const KernelTable& table, const Spec& spec, const std::string& wh
     dw[wi] += static_cast<double>(dy[yi]) * x[xi];
   });
 
-  const auto forward = run(f, g, ConvPass::Forward, x, w, bias.data(), ys, Activation::None, 1000000);
+  Epilogue<T> with_bias, with_input_bias;
+  with_bias.bias_per_row = bias.data(), with_input_bias.bias_per_row = input_bias.data();
+  const auto forward = run(f, g, ConvPass::Forward, x, w, with_bias, ys, 1000000);
   expect_near(forward, y, g.c * taps, what + " forward");
-  EXPECT_EQ(forward, run(f, g, ConvPass::Forward, x, w, bias.data(), ys, Activation::None, 1)) << what;
-  std::vector<double> relu = y;
-  for (double& v : relu) v = std::max(v, 0.0);
-  expect_near(run(f, g, ConvPass::Forward, x, w, bias.data(), ys, Activation::Relu, 3), relu, g.c * taps,
-              what + " relu");
-  const auto input = run(f, g, ConvPass::InputGrad, dy, w, input_bias.data(), xs, Activation::None, 1);
+  EXPECT_EQ(forward, run(f, g, ConvPass::Forward, x, w, with_bias, ys, 1)) << what;
+  const auto input = run(f, g, ConvPass::InputGrad, dy, w, with_input_bias, xs, 1);
   expect_near(input, dx, g.m * taps, what + " input gradient");
-  EXPECT_EQ(input, run(f, g, ConvPass::InputGrad, dy, w, input_bias.data(), xs, Activation::None, 5)) << what;
+  EXPECT_EQ(input, run(f, g, ConvPass::InputGrad, dy, w, with_input_bias, xs, 5)) << what;
+
+  // Every part of the epilogue alone, then all together.
+  const auto y_like = random_values<T>(ys, 6), x_like = random_values<T>(xs, 7);
+  for (const int parts : {1, 2, 4, 8, 1 | 4 | 8}) {
+    const auto of = [&](const T* b, const std::vector<T>& like) {
+      Epilogue<T> e;
+      e.bias_per_row = b, e.slope = T(0.25), e.gate_slope = parts == 8 ? T{0} : T(0.5);
+      if (parts & 1) e.residual = like.data();
+      if (parts & 2) e.activation = Activation::Relu;
+      if (parts & 4) e.activation = Activation::LeakyRelu;
+      if (parts & 8) e.gate = like.data();
+      return e;
+    };
+    const std::string which = what + " epilogue " + std::to_string(parts);
+    const Epilogue<T> ey = of(bias.data(), y_like), ex = of(input_bias.data(), x_like);
+    expect_near(run(f, g, ConvPass::Forward, x, w, ey, ys, 3), finished(y, ey), g.c * taps, which);
+    expect_near(run(f, g, ConvPass::InputGrad, dy, w, ex, xs, 3), finished(dx, ex), g.m * taps, which + " gradient");
+  }
 
   std::vector<T> weight;
   for (const int64_t step : {int64_t{1}, int64_t{1000000}}) {

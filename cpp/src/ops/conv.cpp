@@ -50,8 +50,20 @@ const cpu::ConvFunctions<T>& conv_functions() {
 }
 
 template <class T>
-void run_pass(const cpu::ConvGeometry& g, cpu::ConvPass pass, const Tensor& src, const Tensor& weight,
-              const Tensor& bias, Tensor& dst) {
+cpu::Epilogue<T> epilogue_of(const Run& r) {
+  cpu::Epilogue<T> e;
+  if (r.in[2].defined()) e.bias_per_row = r.in[2].data<T>();
+  if (!r.fused) return e;
+  if (r.fused->residual >= 0) e.residual = r.in[r.fused->residual].data<T>();
+  if (r.fused->gate >= 0) e.gate = r.in[r.fused->gate].data<T>();
+  e.activation = r.fused->activation;
+  e.slope = static_cast<T>(r.fused->slope), e.gate_slope = static_cast<T>(r.fused->gate_slope);
+  return e;
+}
+
+template <class T>
+void run_pass(const cpu::ConvGeometry& g, cpu::ConvPass pass, const Run& r) {
+  const Tensor& weight = r.in[1];
   const auto& f = conv_functions<T>();
   const int64_t tasks = f.tasks(g, pass);
   if (tasks == 0) return;
@@ -61,8 +73,8 @@ void run_pass(const cpu::ConvGeometry& g, cpu::ConvPass pass, const Tensor& src,
                [&](int64_t begin, int64_t end) { f.pack(g, pass, weight.data<T>(), begin, end, packed.as<T>()); });
   cpu::ConvArgs<T> args;
   args.geometry = g, args.pass = pass;
-  args.src = src.data<T>(), args.packed = packed.as<T>(), args.dst = dst.data<T>();
-  args.bias = bias.defined() ? bias.data<T>() : nullptr;
+  args.src = r.in[0].data<T>(), args.packed = packed.as<T>(), args.dst = r.out[0].data<T>();
+  args.epilogue = epilogue_of<T>(r);
   const size_t bytes = static_cast<size_t>(f.workspace_bytes(g, pass));
   parallel_for(tasks, grain_of(flops_of(g), tasks), [&](int64_t begin, int64_t end) {
     const Workspace workspace(bytes);
@@ -220,9 +232,7 @@ Tensor transposed(const char* op, int dims, const Tensor& x, const Tensor& weigh
 
 LANNER_RUN(Conv) {
   const auto g = geometry_of(r.attrs.get<ConvAttrs>(), r.in[0].shape(), r.in[1].shape(), r.out[0].shape());
-  with_float_type(r.out[0].dtype(), [&](auto t) {
-    run_pass<decltype(t)>(g, cpu::ConvPass::Forward, r.in[0], r.in[1], r.in[2], r.out[0]);
-  });
+  with_float_type(r.out[0].dtype(), [&](auto t) { run_pass<decltype(t)>(g, cpu::ConvPass::Forward, r); });
 }
 LANNER_VJP(Conv) {
   const auto& a = v.attrs.get<ConvAttrs>();
@@ -233,9 +243,7 @@ LANNER_VJP(Conv) {
 
 LANNER_RUN(ConvInputGrad) {
   const auto g = geometry_of(r.attrs.get<ConvAttrs>(), r.out[0].shape(), r.in[1].shape(), r.in[0].shape());
-  with_float_type(r.out[0].dtype(), [&](auto t) {
-    run_pass<decltype(t)>(g, cpu::ConvPass::InputGrad, r.in[0], r.in[1], r.in[2], r.out[0]);
-  });
+  with_float_type(r.out[0].dtype(), [&](auto t) { run_pass<decltype(t)>(g, cpu::ConvPass::InputGrad, r); });
 }
 LANNER_VJP(ConvInputGrad) {  // of dx: what it is to dy and the weight
   const auto& a = v.attrs.get<ConvAttrs>();

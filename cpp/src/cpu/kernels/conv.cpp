@@ -158,7 +158,7 @@ struct Tables {
 // The block's [positions, width] to dst, where channels lie `plane` apart.
 template <class T>
 void store_block(const T* buffer, int64_t positions, int64_t width, int64_t channels, const int32_t* to, int64_t plane,
-                 bool relu, T* dst) {
+                 const Finish<T>& finish, T* dst) {
   constexpr int L = kLanes<T>;
   for (int64_t i = 0; i < positions; i += L) {
     const int n = static_cast<int>(smaller(L, positions - i));
@@ -167,13 +167,14 @@ void store_block(const T* buffer, int64_t positions, int64_t width, int64_t chan
       V<T> rows[L];
 #pragma GCC unroll 16
       for (int j = 0; j < L; ++j) rows[j] = load(buffer + (i + j) * width + c0);
-      if (relu) {
-#pragma GCC unroll 16
-        for (int j = 0; j < L; ++j) rows[j] = relu_vector<T>(rows[j]);
-      }
       transpose<T>(rows);
       const int count = static_cast<int>(smaller(L, channels - c0));
       T* at = dst + c0 * plane;
+      if (adjacent && finish.any) {
+#pragma GCC unroll 16
+        for (int j = 0; j < L; ++j)
+          if (j < count) rows[j] = finish(rows[j], at + to[i] + j * plane, static_cast<size_t>(n));
+      }
       if (adjacent && n == L && count == L) {
 #pragma GCC unroll 16
         for (int j = 0; j < L; ++j) store(at + to[i] + j * plane, rows[j]);
@@ -186,7 +187,10 @@ void store_block(const T* buffer, int64_t positions, int64_t width, int64_t chan
         for (int j = 0; j < count; ++j) copy_elements(at + to[i] + j * plane, lane + j * L, n);
       } else {
         for (int j = 0; j < count; ++j)
-          for (int l = 0; l < n; ++l) at[to[i + l] + j * plane] = lane[j * L + l];
+          for (int l = 0; l < n; ++l) {
+            T* one = at + to[i + l] + j * plane;
+            *one = finish.any ? finish.scalar(lane[j * L + l], one) : lane[j * L + l];
+          }
       }
     }
   }
@@ -195,7 +199,7 @@ void store_block(const T* buffer, int64_t positions, int64_t width, int64_t chan
 template <class T>
 void run_by_channels(const Plan<T>& p, const Tables<T>& tables, const T* src, int64_t k, const int32_t* offset,
                      int64_t positions, const int32_t* from, const int32_t* to, const T* packed, const T* bias,
-                     int64_t panel_begin, int64_t panel_end, bool relu, T* dst) {
+                     int64_t panel_begin, int64_t panel_end, const Finish<T>& finish, T* dst) {
   T* const init = tables.buffer + kBlock * kNR<T>;
   for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
     const int64_t m0 = panel * p.panel, channels = p.height(panel), width = p.width(panel);
@@ -210,7 +214,7 @@ void run_by_channels(const Plan<T>& p, const Tables<T>& tables, const T* src, in
         kChannelsTiles<T>.of[here][width / kLanes<T>](k, row, offset, packed + m0 * k, init, 0,
                                                       tables.buffer + i * width, width);
       }
-      store_block(tables.buffer, count, width, channels, to + block, p.dst_plane(), relu, dst + m0 * p.dst_plane());
+      store_block(tables.buffer, count, width, channels, to + block, p.dst_plane(), finish, dst + m0 * p.dst_plane());
     }
   }
 }
@@ -218,7 +222,7 @@ void run_by_channels(const Plan<T>& p, const Tables<T>& tables, const T* src, in
 template <class T>
 void run_by_width(const Plan<T>& p, const T* src, int64_t k, const int32_t* offset, int64_t vectors,
                   const int32_t* from, const int32_t* to, const int32_t* lanes, const T* packed, const T* bias,
-                  int64_t panel_begin, int64_t panel_end, bool relu, T* dst) {
+                  int64_t panel_begin, int64_t panel_end, const Finish<T>& finish, T* dst) {
   // The vectors outside, so that what they read stays in the first-level cache while the channels pass.
   const int64_t step = width_vectors(static_cast<int>(p.panel));
   for (int64_t v = 0; v < vectors; v += step) {
@@ -231,7 +235,7 @@ void run_by_width(const Plan<T>& p, const T* src, int64_t k, const int32_t* offs
         const T* at[8];
         for (int j = 0; j < 8; ++j) at[j] = src + from[w + (j < here ? j : here - 1)];
         const WidthOut<T> out{dst + m0 * p.dst_plane(),   p.dst_plane(), p.axis[2].dst_step(), to + w, lanes + w, here,
-                              bias ? bias + m0 : nullptr, relu};
+                              bias ? bias + m0 : nullptr, finish};
         kWidthTiles<T>.of[rows](k, at, offset, packed + m0 * k, out);
       }
     }
@@ -253,6 +257,7 @@ template <class T>
 void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
   const Plan<T> p(args.geometry, args.pass);
   Tables<T> tables(p, workspace);
+  const Finish<T> finish(args.epilogue, args.dst);
   int64_t copied = -1;
   for (int64_t task = begin; task < end; ++task) {
     int64_t rest = task;
@@ -282,17 +287,16 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
     const int64_t panel_begin = channel_block * p.panels_of_block;
     const int64_t panel_end = smaller(p.panels, panel_begin + p.panels_of_block);
     const T* packed = args.packed + group * p.packed_group();
-    const T* bias = args.bias ? args.bias + group * p.m : nullptr;
+    const T* bias = args.epilogue.bias_per_row ? args.epilogue.bias_per_row + group * p.m : nullptr;
     T* dst = args.dst + (sample * p.groups + group) * p.m * p.dst_plane() +
              (start[0] * p.axis[0].dst_step() * p.axis[1].dst + start[1] * p.axis[1].dst_step()) * p.axis[2].dst;
-    const bool relu = args.activation == Activation::Relu;
     const int32_t *offset = tables.offset, *from = tables.from, *to = tables.to, *lanes = tables.lanes;
     for (int64_t phase = 0; phase < p.phases(); ++phase) {
       const int64_t k = p.c * p.taps_of(phase), count = Tables<T>::positions_of(p, phase, samples, start, size);
       if (p.by_width)
-        run_by_width(p, src, k, offset, count, from, to, lanes, packed, bias, panel_begin, panel_end, relu, dst);
+        run_by_width(p, src, k, offset, count, from, to, lanes, packed, bias, panel_begin, panel_end, finish, dst);
       else
-        run_by_channels(p, tables, src, k, offset, count, from, to, packed, bias, panel_begin, panel_end, relu, dst);
+        run_by_channels(p, tables, src, k, offset, count, from, to, packed, bias, panel_begin, panel_end, finish, dst);
       offset += k, from += count, to += count, lanes += count;
       packed += p.packed_channels() * k;
     }

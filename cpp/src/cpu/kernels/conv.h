@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cpu/kernels/gemm.h"
+#include "cpu/kernels/epilogue.h"
 
 namespace lanner::cpu {
 
@@ -29,9 +29,8 @@ struct ConvArgs {
   ConvPass pass = ConvPass::Forward;
   const T* src = nullptr;     // Forward: x [n, groups * c, in]; InputGrad: g [n, groups * m, out]
   const T* packed = nullptr;  // what `pack` made of the weight [groups * m, c, kernel]
-  const T* bias = nullptr;    // one for each channel of dst, or none
   T* dst = nullptr;           // Forward: y; InputGrad: dx
-  Activation activation = Activation::None;
+  Epilogue<T> epilogue;       // rows are the channels of dst
 };
 
 template <class T>

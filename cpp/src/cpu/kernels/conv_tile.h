@@ -12,6 +12,7 @@
 #pragma once
 
 #include "cpu/gemm/micro.h"
+#include "cpu/kernels/conv_epilogue.h"
 #include "cpu/transpose.h"
 
 namespace lanner::cpu::LANNER_ISA {
@@ -92,7 +93,7 @@ struct WidthOut {
   const int32_t* lanes;     // how many of vector j are stored
   int vectors;              // how many of the tile's vectors are stored
   const T* bias;
-  bool relu;
+  const Finish<T>& finish;
 };
 
 template <class T, int kRows>
@@ -121,17 +122,17 @@ void width_tile(int64_t k, const T* const* at, const int32_t* offset, const T* p
     }
     panel += kRows;
   }
-  if (out.relu) {
-#pragma GCC unroll 16
-    for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 8
-      for (int j = 0; j < N; ++j) acc[i][j] = relu_vector<T>(acc[i][j]);
-  }
+  const Finish<T>& finish = out.finish;
 #pragma GCC unroll 8
   for (int j = 0; j < N; ++j) {
     if (j >= out.vectors) continue;
     T* to = out.dst + out.position[j];
     const int lanes = out.lanes[j];
+    if (finish.any && out.column_step == 1) {
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i)
+        acc[i][j] = finish(acc[i][j], to + i * out.channel_step, static_cast<size_t>(lanes));
+    }
     if (out.column_step == 1 && lanes == L) {
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i) store(to + i * out.channel_step, acc[i][j]);
@@ -143,7 +144,10 @@ void width_tile(int64_t k, const T* const* at, const int32_t* offset, const T* p
       for (int i = 0; i < kRows; ++i) {
         T lane[L];
         store(lane, acc[i][j]);
-        for (int l = 0; l < lanes; ++l) to[i * out.channel_step + l * out.column_step] = lane[l];
+        for (int l = 0; l < lanes; ++l) {
+          T* at = to + i * out.channel_step + l * out.column_step;
+          *at = finish.any && out.column_step != 1 ? finish.scalar(lane[l], at) : lane[l];
+        }
       }
     }
   }

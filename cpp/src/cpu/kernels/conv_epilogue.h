@@ -1,0 +1,49 @@
+// What a convolution does to an element before it stores it, apart from the bias, with which its sums begin.
+#pragma once
+
+#include "cpu/kernels/epilogue.h"
+#include "cpu/simd.h"
+
+namespace lanner::cpu::LANNER_ISA {
+namespace {
+
+template <class T>
+struct Finish {
+  const T* dst;  // to which residual and gate are parallel
+  const T *residual, *gate;
+  Activation activation;
+  T slope, gate_slope;
+  bool any;
+
+  Finish(const Epilogue<T>& e, const T* dst)
+      : dst(dst),
+        residual(e.residual),
+        gate(e.gate),
+        activation(e.activation),
+        slope(e.activation == Activation::LeakyRelu ? e.slope : T{0}),
+        gate_slope(e.gate_slope),
+        any(e.residual || e.gate || e.activation != Activation::None) {}
+
+  // x, of which the first n elements (the one element) will be stored at `to`. A slope of 0 gives 0 for every x, as
+  // relu and its gradient do; in the activation NaN stays NaN.
+  LANNER_INLINE V<T> operator()(V<T> x, const T* to, size_t n) const {
+    const int64_t at = to - dst;
+    const auto read = [n](const T* p) __attribute__((always_inline)) {
+      return n == kLanes<T> ? load(p) : load_n(p, n);
+    };
+    if (residual) x += read(residual + at);
+    if (activation != Activation::None) x = x < V<T>{} ? (slope == 0 ? V<T>{} : x * slope) : x;
+    if (gate) x = read(gate + at) > V<T>{} ? x : (gate_slope == 0 ? V<T>{} : x * gate_slope);
+    return x;
+  }
+  LANNER_INLINE T scalar(T x, const T* to) const {
+    const int64_t at = to - dst;
+    if (residual) x += residual[at];
+    if (activation != Activation::None && x < 0) x = slope == 0 ? T{0} : x * slope;
+    if (gate && !(gate[at] > 0)) x = gate_slope == 0 ? T{0} : x * gate_slope;
+    return x;
+  }
+};
+
+}  // namespace
+}  // namespace lanner::cpu::LANNER_ISA
