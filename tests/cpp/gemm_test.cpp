@@ -38,8 +38,13 @@ std::vector<double> reference(const cpu::GemmArgs<T>& g) {
       sum *= g.alpha;
       if (g.beta != 0) sum += g.beta * g.c[i * g.c_row + j * g.c_col];
       if (g.epilogue.bias_per_column) sum += g.epilogue.bias_per_column[j];
-      if (g.epilogue.bias_per_row) sum += g.epilogue.bias_per_row[i];
-      if (g.epilogue.activation == cpu::Activation::Relu && sum < 0) sum = 0;
+      const cpu::Epilogue<T>& e = g.epilogue;
+      const int64_t at = i * g.c_row + j * g.c_col;
+      if (e.bias_per_row) sum += e.bias_per_row[i];
+      if (e.residual) sum += e.residual[at];
+      if (e.activation == cpu::Activation::Relu && sum < 0) sum = 0;
+      if (e.activation == cpu::Activation::LeakyRelu && sum < 0) sum *= e.slope;
+      if (e.gate && !(e.gate[at] > 0)) sum *= e.gate_slope;
       c[i * g.n + j] = sum;
     }
   }
@@ -50,14 +55,16 @@ enum class Layout { Rows, Columns, Strided };  // which of the strides is 1, or 
 
 template <class T>
 struct Problem {
-  std::vector<T> a, b, c, bias;
+  std::vector<T> a, b, c, bias, residual, gate;
   cpu::GemmArgs<T> g;
 
   Problem(int64_t m, int64_t n, int64_t k, Layout la = Layout::Rows, Layout lb = Layout::Rows)
       : a(random_values<T>(extent(la, m, k), 1)),
         b(random_values<T>(extent(lb, k, n), 2)),
         c(random_values<T>(m * n, 3)),
-        bias(random_values<T>(std::max(m, n), 4)) {
+        bias(random_values<T>(std::max(m, n), 4)),
+        residual(random_values<T>(m * n, 8)),
+        gate(random_values<T>(m * n, 9)) {
     g.m = m, g.n = n, g.k = k;
     g.a = a.data(), g.b = b.data(), g.c = c.data();
     lay(la, m, k, &g.a_row, &g.a_col);
@@ -114,29 +121,30 @@ TEST_P(EachIsa, EveryTileSize) {
     }
 }
 
-TEST_P(EachIsa, AlphaBetaAndEpilogue) {
+// All of alpha, beta, the biases, residual, activation and gate, in C and in its transpose.
+template <class T>
+void alpha_beta_and_epilogue() {
   for (auto [m, n, k] : kSizes)
-    for (int options = 0; options < 8; ++options)
-      for (Layout b : {Layout::Rows, Layout::Columns}) {
-        Problem<float> p(m, n, k, Layout::Rows, b);
-        p.g.alpha = options & 1 ? 0.5f : 1;
-        p.g.beta = options & 1 ? -1.5f : 0;
-        p.g.epilogue.bias_per_column = options & 2 ? p.bias.data() : nullptr;
-        p.g.epilogue.bias_per_row = options & 4 ? p.bias.data() : nullptr;
-        p.g.epilogue.activation = options & 4 ? cpu::Activation::Relu : cpu::Activation::None;
-        p.check();
-      }
+    for (int options = 0; options < 16; ++options)
+      for (Layout b : {Layout::Rows, Layout::Columns})
+        for (bool transposed : {false, true}) {
+          Problem<T> p(m, n, k, Layout::Rows, b);
+          if (transposed) p.g.c_row = 1, p.g.c_col = m;
+          p.g.alpha = options & 1 ? T(0.5) : 1;
+          p.g.beta = options & 1 ? T(-1.5) : 0;
+          cpu::Epilogue<T>& e = p.g.epilogue;
+          e.bias_per_column = options & 2 ? p.bias.data() : nullptr;
+          e.bias_per_row = options & 4 ? p.bias.data() : nullptr;
+          e.residual = options & 8 ? p.residual.data() : nullptr;
+          e.gate = options & 2 ? p.gate.data() : nullptr;
+          e.gate_slope = options & 4 ? T(0.25) : 0;
+          e.activation = static_cast<cpu::Activation>(options / 2 % 3);
+          e.slope = T(0.125);
+          p.check();
+        }
 }
-
-TEST_P(EachIsa, TransposedResult) {
-  for (auto [m, n, k] : kSizes) {
-    Problem<float> p(m, n, k);
-    p.g.c_row = 1, p.g.c_col = m;
-    p.g.beta = 1;
-    p.g.epilogue.bias_per_column = p.bias.data();
-    p.check();
-  }
-}
+TEST_P(EachIsa, AlphaBetaAndEpilogueFloat32) { alpha_beta_and_epilogue<float>(); }
+TEST_P(EachIsa, AlphaBetaAndEpilogueFloat64) { alpha_beta_and_epilogue<double>(); }
 
 TEST_P(EachIsa, NoSumAndNoElements) {
   Problem<float> p(17, 35, 0);
@@ -160,15 +168,18 @@ TEST_P(EachIsa, BetaZeroDoesNotReadC) {
   }
 }
 
-TEST_P(EachIsa, NanPassesThroughRelu) {
-  for (int64_t n : {5, 64}) {
-    Problem<float> p(20, n, 30);
-    p.a[0] = std::numeric_limits<float>::quiet_NaN();
-    p.g.epilogue.activation = cpu::Activation::Relu;
-    gemm(p.g);
-    for (int64_t j = 0; j < n; ++j) EXPECT_TRUE(std::isnan(p.c[j]));
-    for (int64_t i = n; i < 20 * n; ++i) EXPECT_FALSE(std::isnan(p.c[i]));
-  }
+TEST_P(EachIsa, NanPassesThroughTheEpilogue) {
+  for (int64_t n : {1, 5, 64})
+    for (auto activation : {cpu::Activation::Relu, cpu::Activation::LeakyRelu}) {
+      Problem<float> p(20, n, 30);
+      p.a[0] = std::numeric_limits<float>::quiet_NaN();
+      p.g.epilogue.activation = activation;
+      p.g.epilogue.slope = 0.5f;
+      p.g.epilogue.gate = p.gate.data();
+      gemm(p.g);
+      for (int64_t j = 0; j < n; ++j) EXPECT_TRUE(std::isnan(p.c[j]));
+      for (int64_t i = n; i < 20 * n; ++i) EXPECT_FALSE(std::isnan(p.c[i]));
+    }
 }
 
 TEST_P(EachIsa, PackedOnce) {
@@ -228,8 +239,18 @@ TEST(Gemm, VeryLongSums) {
   p.check();
   Problem<double> q(130, 40, 33'000, Layout::Columns, Layout::Columns);
   q.g.epilogue.bias_per_column = q.bias.data();
+  q.g.epilogue.residual = q.residual.data();
+  q.g.epilogue.gate = q.gate.data();
   q.g.beta = 1;
   q.check();
+}
+// Chunks of packed B along N: the epilogue goes with them.
+TEST(Gemm, WideProducts) {
+  Problem<float> p(20, 20'000, 300, Layout::Rows, Layout::Columns);
+  p.g.epilogue.bias_per_column = p.bias.data();
+  p.g.epilogue.residual = p.residual.data();
+  p.g.epilogue.gate = p.gate.data();
+  p.check();
 }
 
 template <class T>

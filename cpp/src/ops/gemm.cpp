@@ -55,6 +55,14 @@ GemmArgs<T> transposed(const GemmArgs<T>& g) {
   return t;
 }
 
+template <class T>
+cpu::Epilogue<T> at_column(cpu::Epilogue<T> e, int64_t column, int64_t c_col) {
+  if (e.bias_per_column) e.bias_per_column += column;
+  if (e.residual) e.residual += column * c_col;
+  if (e.gate) e.gate += column * c_col;
+  return e;
+}
+
 // g.n is 1. False where neither stride of the matrix is 1.
 template <class T>
 bool matrix_times_vector(const GemmArgs<T>& g) {
@@ -123,8 +131,8 @@ void pack_and_run(const GemmArgs<T>& g) {
       if (k0 > 0) part.beta = 1;
       if (k0 + part.k < g.k)
         part.epilogue = {};
-      else if (part.epilogue.bias_per_column)
-        part.epilogue.bias_per_column += n0;
+      else
+        part.epilogue = at_column(g.epilogue, n0, g.c_col);
       pack_b(part.k, part.n, part.b, g.b_row, g.b_col, packed.as<T>());
       part.packed_b = packed.as<T>();
       run_tasks(part);
@@ -171,6 +179,8 @@ void gemm_batch(const GemmArgs<T>& g, const BatchOffsets& offsets) {
     GemmArgs<T> one = g;
     for (int64_t i = begin; i < end; ++i) {
       one.a = g.a + offsets.a[i], one.b = g.b + offsets.b[i], one.c = g.c + offsets.c[i];
+      if (g.epilogue.residual) one.epilogue.residual = g.epilogue.residual + offsets.c[i];
+      if (g.epilogue.gate) one.epilogue.gate = g.epilogue.gate + offsets.c[i];
       gemm(one);
     }
   });

@@ -76,8 +76,19 @@ cpu::GemmArgs<T> gemm_args(const Tensor& a, const Tensor& b, const Tensor& c) {
 }
 
 template <class T>
-void run_float_matmul(const Tensor& a, const Tensor& b, const Tensor& c) {
+void fuse(const Run& r, cpu::Epilogue<T>* e) {
+  if (!r.fused) return;
+  const Fused& f = *r.fused;
+  e->activation = f.activation, e->slope = static_cast<T>(f.slope), e->gate_slope = static_cast<T>(f.gate_slope);
+  if (f.residual >= 0) e->residual = r.in[f.residual].data<T>();
+  if (f.gate >= 0) e->gate = r.in[f.gate].data<T>();
+}
+
+template <class T>
+void run_float_matmul(const Run& r) {
+  const Tensor &a = r.in[0], &b = r.in[1], &c = r.out[0];
   cpu::GemmArgs<T> g = gemm_args<T>(a, b, c);
+  fuse(r, &g.epilogue);
   const Shape batch = batch_shape(c);
   if (c.size() == 0) return;
   const bool one_b = element_count(batch_shape(b)) == 1;
@@ -269,8 +280,8 @@ Tensor vecdot(const Tensor& x1, const Tensor& x2, int64_t axis) {
 
 LANNER_RUN(Matmul) {
   switch (r.out[0].dtype()) {
-    case DType::Float32: return run_float_matmul<float>(r.in[0], r.in[1], r.out[0]);
-    case DType::Float64: return run_float_matmul<double>(r.in[0], r.in[1], r.out[0]);
+    case DType::Float32: return run_float_matmul<float>(r);
+    case DType::Float64: return run_float_matmul<double>(r);
     default: return run_integer_matmul(r.in[0], r.in[1], r.out[0]);
   }
 }
@@ -301,6 +312,7 @@ void run_float_linear(const Run& r) {
   g.b = w.data<T>(), g.b_row = w.strides()[1], g.b_col = g.n == 1 ? 1 : w.strides()[0];
   g.c = r.out[0].data<T>(), g.c_row = g.n;
   if (bias.defined()) g.epilogue.bias_per_column = bias.data<T>();
+  fuse(r, &g.epilogue);
   gemm(g);
 }
 

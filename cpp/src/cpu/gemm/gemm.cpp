@@ -96,11 +96,7 @@ void block(const GemmArgs<T>& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
                        g.alpha,
                        k0 == 0 ? g.beta : T{1},
                        {}};
-        if (last) {
-          out.epilogue = g.epilogue;
-          if (out.epilogue.bias_per_column) out.epilogue.bias_per_column += j;
-          if (out.epilogue.bias_per_row) out.epilogue.bias_per_row += m0 + i;
-        }
+        if (last) out.epilogue = epilogue_at(g.epilogue, m0 + i, j, g.c_row, g.c_col);
         if (pack_a)
           tile<T>(k, a + i * k, 1, here, b, b_step, out);
         else

@@ -1,7 +1,7 @@
 // Matrix times vector: each element of the matrix is used once, so all there is to do is to read it at full width, with
 // enough independent sums to hide the latency of the additions.
 #include "cpu/gemm/families.h"
-#include "cpu/simd.h"
+#include "cpu/gemm/micro.h"
 
 namespace lanner::cpu::LANNER_ISA {
 namespace {
@@ -9,13 +9,11 @@ namespace {
 constexpr int kSums = 8;  // two FMAs a cycle, four cycles until a sum may be added to again
 
 template <class T>
-T finish_element(const GemmArgs<T>& g, int64_t row, T sum) {
+void put(const GemmArgs<T>& g, int64_t row, T sum) {
+  const int64_t at = row * g.c_row;
   T y = g.alpha * sum;
-  if (g.beta != 0) y += g.beta * g.c[row * g.c_row];
-  if (g.epilogue.bias_per_column) y += g.epilogue.bias_per_column[0];
-  if (g.epilogue.bias_per_row) y += g.epilogue.bias_per_row[row];
-  if (g.epilogue.activation == Activation::Relu) y = y < 0 ? T{0} : y;
-  return y;
+  if (g.beta != 0) y += g.beta * g.c[at];
+  g.c[at] = finish_element(y, g.epilogue, row, 0, at);
 }
 
 // Rows are contiguous: kRows dot products at a time, each in kSums / kRows partial sums.
@@ -42,7 +40,7 @@ void dot_rows(const GemmArgs<T>& g, int64_t row) {
   for (int i = 0; i < kRows; ++i) {
     for (int half = kParts / 2; half > 0; half /= 2)
       for (int p = 0; p < half; ++p) acc[i][p] += acc[i][p + half];
-    g.c[(row + i) * g.c_row] = finish_element(g, row + i, reduce_add<T>(acc[i][0]));
+    put(g, row + i, reduce_add<T>(acc[i][0]));
   }
 }
 
@@ -62,8 +60,7 @@ void sum_columns(const GemmArgs<T>& g, int64_t row, int n) {
   for (int j = 0; j < kVectors; ++j) {
     T sums[L];
     store(sums, acc[j]);
-    for (int i = 0; i < (j == kVectors - 1 ? n : L); ++i)
-      g.c[(row + j * L + i) * g.c_row] = finish_element(g, row + j * L + i, sums[i]);
+    for (int i = 0; i < (j == kVectors - 1 ? n : L); ++i) put(g, row + j * L + i, sums[i]);
   }
 }
 

@@ -32,13 +32,13 @@ constexpr int kMR = 4;
 #endif
 constexpr int kTileVectors = 2;
 template <class T>
-constexpr int kNR = kTileVectors * kLanes<T>;
+constexpr int kNR = kTileVectors* kLanes<T>;
 
 // One panel of B, kKC x kNR<T>, is 32 KiB with AVX-512: it stays in a first-level cache of 48 KiB while panels of A
 // (14 KiB) pass by.
 constexpr int64_t kKC = 256;
 
-// Where a tile goes. bias_per_column and bias_per_row point to the tile's own first column and row.
+// Where a tile goes. The epilogue's pointers are those of the tile's own first element, row and column.
 template <class T>
 struct TileOut {
   T* c;
@@ -48,35 +48,62 @@ struct TileOut {
   Epilogue<T> epilogue;
 };
 
-// NaN stays NaN.
+// NaN stays NaN. X is a vector or one element.
+template <class X>
+LANNER_INLINE X relu_of(X x) {
+  return x < X{} ? X{} : x;
+}
+template <class X, class T>
+LANNER_INLINE X leaky_relu_of(X x, T slope) {
+  return x > X{} ? x : x * slope;
+}
+template <class X, class T>
+LANNER_INLINE X gated(X x, X gate, T slope) {
+  return gate > X{} ? x : x * slope;
+}
 template <class T>
 LANNER_INLINE V<T> relu_vector(V<T> x) {
-  return x < V<T>{} ? V<T>{} : x;
+  return relu_of(x);
+}
+
+// The epilogue of the tile that begins at (row, column), of a result with these strides.
+template <class T>
+LANNER_INLINE Epilogue<T> epilogue_at(Epilogue<T> e, int64_t row, int64_t column, int64_t c_row, int64_t c_col) {
+  if (e.bias_per_column) e.bias_per_column += column;
+  if (e.bias_per_row) e.bias_per_row += row;
+  if (e.residual) e.residual += row * c_row + column * c_col;
+  if (e.gate) e.gate += row * c_row + column * c_col;
+  return e;
+}
+
+// The epilogue of one element; `at` is where it lies in the result.
+template <class T>
+LANNER_INLINE T finish_element(T x, const Epilogue<T>& e, int64_t row, int64_t column, int64_t at) {
+  if (e.bias_per_column) x += e.bias_per_column[column];
+  if (e.bias_per_row) x += e.bias_per_row[row];
+  if (e.residual) x += e.residual[at];
+  if (e.activation == Activation::Relu) x = relu_of(x);
+  if (e.activation == Activation::LeakyRelu) x = leaky_relu_of(x, e.slope);
+  if (e.gate) x = gated(x, e.gate[at], e.gate_slope);
+  return x;
 }
 
 // Stores `buffer` [rows, kNR<T>], which already holds alpha * a b: the tiles that are cut off at C's edge, and those
 // whose columns are not next to each other.
 template <class T>
-[[gnu::noinline]] void finish(T* buffer, const TileOut<T>& out) {
-  const Epilogue<T>& e = out.epilogue;
-  for (int i = 0; i < out.rows; ++i) {
-    T* row = buffer + i * kNR<T>;
-    const T* c = out.c + i * out.c_row;
-    if (out.beta != 0)
-      for (int j = 0; j < out.columns; ++j) row[j] += out.beta * c[j * out.c_col];
-    if (e.bias_per_column)
-      for (int j = 0; j < out.columns; ++j) row[j] += e.bias_per_column[j];
-    if (e.bias_per_row)
-      for (int j = 0; j < out.columns; ++j) row[j] += e.bias_per_row[i];
-    if (e.activation == Activation::Relu)
-      for (int j = 0; j < out.columns; ++j) row[j] = row[j] < 0 ? T{0} : row[j];
-  }
+[[gnu::noinline]] void finish(const T* buffer, const TileOut<T>& out) {
+  const auto put = [&](int i, int j) {
+    const int64_t at = i * out.c_row + j * out.c_col;
+    T x = buffer[i * kNR<T> + j];
+    if (out.beta != 0) x += out.beta * out.c[at];
+    out.c[at] = finish_element(x, out.epilogue, i, j, at);
+  };
   if (out.c_col == 1) {
     for (int i = 0; i < out.rows; ++i)
-      for (int j = 0; j < out.columns; ++j) out.c[i * out.c_row + j] = buffer[i * kNR<T> + j];
+      for (int j = 0; j < out.columns; ++j) put(i, j);
   } else {
     for (int j = 0; j < out.columns; ++j)
-      for (int i = 0; i < out.rows; ++i) out.c[i * out.c_row + j * out.c_col] = buffer[i * kNR<T> + j];
+      for (int i = 0; i < out.rows; ++i) put(i, j);
   }
 }
 
@@ -140,8 +167,16 @@ void tile_kernel(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* 
   if (e.bias_per_row) {
     LANNER_EACH_VECTOR acc[i][j] += e.bias_per_row[i];
   }
+  if (e.residual) {
+    LANNER_EACH_VECTOR acc[i][j] += load(e.residual + i * out.c_row + j * L);
+  }
   if (e.activation == Activation::Relu) {
-    LANNER_EACH_VECTOR acc[i][j] = relu_vector<T>(acc[i][j]);
+    LANNER_EACH_VECTOR acc[i][j] = relu_of(acc[i][j]);
+  } else if (e.activation == Activation::LeakyRelu) {
+    LANNER_EACH_VECTOR acc[i][j] = leaky_relu_of(acc[i][j], e.slope);
+  }
+  if (e.gate) {
+    LANNER_EACH_VECTOR acc[i][j] = gated(acc[i][j], load(e.gate + i * out.c_row + j * L), e.gate_slope);
   }
   LANNER_EACH_VECTOR store(out.c + i * out.c_row + j * L, acc[i][j]);
 #undef LANNER_EACH_VECTOR
