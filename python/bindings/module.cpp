@@ -20,7 +20,8 @@
   PART(optim)        \
   PART(data)         \
   PART(autodiff)     \
-  PART(config)
+  PART(config)       \
+  PART(plan)
 
 namespace lanner::python {
 #define PART(name) void bind_##name(py::module_& m);

@@ -11,6 +11,7 @@
 #include "lanner/ops.h"
 #include "lanner/optim.h"
 #include "lanner/parallel.h"
+#include "lanner/plan.h"
 #include "lanner/random.h"
 #include "lanner/shape.h"
 #include "lanner/tensor.h"

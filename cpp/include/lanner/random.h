@@ -22,6 +22,8 @@ void set_random_state(RandomState state);
 
 // Takes one state from the program's generator. May be called by several threads at once.
 RandomState next_random_state();
+// Takes `count` states that follow one another, and gives the first.
+RandomState next_random_states(uint64_t count);
 
 // 0, 1, ..., n - 1 in random order, every order equally likely.
 void random_permutation(RandomState state, int64_t n, int64_t* out);

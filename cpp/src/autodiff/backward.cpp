@@ -126,12 +126,14 @@ class Walk {
       slots.resize(meta->node->specs.size());
       add(slots[meta->index], g);
     } else if (targets_.empty()) {
-      accumulate(*Tape::impl(x)->meta, g);
+      accumulate(Tape::impl(x)->meta, g);
     }
   }
 
   // A leaf's grad() is memory of its own, row-major: it is written to by clipping and read by fused optimizers.
-  void accumulate(AutogradMeta& leaf, const Tensor& g) {
+  void accumulate(const std::shared_ptr<AutogradMeta>& meta, const Tensor& g) {
+    if (recording_notes) recording_notes->note_grad(meta, true);
+    AutogradMeta& leaf = *meta;
     if (leaf.grad.defined()) {
       leaf.grad = ops::add(leaf.grad, g);
     } else if (create_graph_) {

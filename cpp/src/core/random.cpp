@@ -77,11 +77,13 @@ void set_random_state(RandomState state) {
   g.state = state;
 }
 
-RandomState next_random_state() {
+RandomState next_random_state() { return next_random_states(1); }
+
+RandomState next_random_states(uint64_t count) {
   Generator& g = generator();
   std::lock_guard lock(g.mutex);
   const RandomState taken = g.state;
-  ++g.state.call;
+  g.state.call += count;
   return taken;
 }
 

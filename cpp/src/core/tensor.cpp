@@ -1,5 +1,7 @@
 #include "lanner/tensor.h"
 
+#include <cstring>
+
 #include "core/allocator.h"
 #include "core/half.h"
 #include "core/tensor_impl.h"
@@ -9,7 +11,25 @@ namespace lanner {
 
 thread_local RecordingNotes* recording_notes = nullptr;
 
-Storage::Storage(size_t bytes) : data_(allocate(bytes)), bytes_(bytes == 0 ? 1 : bytes) {}
+void RecordingNotes::note_grad(const std::shared_ptr<AutogradMeta>& leaf, bool relied_on) {
+  for (const Leaf& known : leaves)
+    if (!known.leaf.owner_before(leaf) && !leaf.owner_before(known.leaf)) return;
+  leaves.push_back({leaf, relied_on, leaf->grad});
+}
+
+void RecordingNotes::note_write(const Storage& block) {
+  for (const Write& w : writes)
+    if (w.block == &block) return;
+  std::shared_ptr<Storage> before;
+  if (block.made_in_recording()) {
+    before = std::make_shared<Storage>(block.bytes());
+    std::memcpy(before->data(), block.data(), block.bytes());
+  }
+  writes.push_back({&block, std::move(before)});
+}
+
+Storage::Storage(size_t bytes)
+    : data_(allocate(bytes)), bytes_(bytes == 0 ? 1 : bytes), made_in_recording_(recording_notes != nullptr) {}
 
 Storage::~Storage() {
   if (bytes_ > 0)
@@ -31,9 +51,7 @@ Tensor Tape::with_meta(const Tensor& t, std::shared_ptr<AutogradMeta> meta) {
   return Tensor(std::move(impl));
 }
 
-namespace {
-
-bool row_major(const Shape& shape, const Dims& strides) {
+bool is_row_major(const Shape& shape, const Dims& strides) {
   int64_t expected = 1;
   for (int i = shape.size() - 1; i >= 0; --i) {
     if (shape[i] == 0) return true;
@@ -42,6 +60,8 @@ bool row_major(const Shape& shape, const Dims& strides) {
   }
   return true;
 }
+
+namespace {
 
 template <class T>
 T read_item(const TensorImpl& t) {
@@ -130,7 +150,7 @@ Tensor Tensor::from_memory(void* data, const Shape& shape, const Dims& strides, 
   impl->strides = strides;
   impl->size = element_count(shape);
   impl->dtype = dtype;
-  impl->contiguous = row_major(shape, strides);
+  impl->contiguous = is_row_major(shape, strides);
   return Tensor(std::move(impl));
 }
 
@@ -168,7 +188,7 @@ Tensor Tensor::view(const Shape& shape, const Dims& strides, int64_t offset) con
   impl->size = element_count(shape);
   impl->dtype = impl_->dtype;
   impl->device = impl_->device;
-  impl->contiguous = row_major(shape, strides);
+  impl->contiguous = is_row_major(shape, strides);
   return Tensor(std::move(impl));
 }
 
@@ -202,12 +222,14 @@ void Tensor::set_grad(const Tensor& grad) {
     if (!grad.defined()) return;
     impl_->meta = std::make_shared<AutogradMeta>();
   }
+  if (recording_notes) recording_notes->note_grad(impl_->meta, false);
   impl_->meta->grad = grad;
 }
 
 void Tensor::will_read(const char* what) const {
-  check<RecordingError>(!recording_notes || impl_->weak, what, ": a value (shape ", shape(),
-                        ") is read back while the step is recorded as a plan; return it from the step and read it there");
+  check<RecordingError>(
+      !recording_notes || impl_->weak, what, ": a value (shape ", shape(),
+      ") is read back while the step is recorded as a plan; return it from the step and read it there");
 }
 
 uint32_t Tensor::version() const { return impl_->storage ? impl_->storage->version() : 0; }
@@ -220,7 +242,7 @@ void Tensor::will_write(const char* op) const {
           "expression that gives a new tensor (x = x + y, where, scatter), or detach()");
   }
   impl_->storage->count_write();
-  if (recording_notes) recording_notes->writes.push_back(impl_->storage.get());
+  if (recording_notes) recording_notes->note_write(*impl_->storage);
 }
 
 void Tensor::will_share() const {

@@ -23,6 +23,9 @@ class Storage {
   void* data() const { return data_; }
   uint32_t version() const { return version_.load(std::memory_order_relaxed); }
   void count_write() { version_.fetch_add(1, std::memory_order_relaxed); }
+  size_t bytes() const { return bytes_; }
+  // Was it made while its thread recorded a plan?
+  bool made_in_recording() const { return made_in_recording_; }
   // Can it be written to without count_write(), through an array of another library?
   bool shared() const { return shared_.load(std::memory_order_relaxed); }
   void share() { shared_.store(true, std::memory_order_relaxed); }
@@ -33,6 +36,7 @@ class Storage {
   std::function<void()> release_;
   std::atomic<uint32_t> version_{0};
   std::atomic<bool> shared_{false};
+  bool made_in_recording_ = false;
 };
 
 // A tensor's place on the tape. A leaf has no node.
@@ -42,6 +46,8 @@ struct AutogradMeta {
   int index = 0;  // which of the node's outputs
   Tensor grad;
 };
+
+bool is_row_major(const Shape& shape, const Dims& strides);
 
 struct TensorImpl {
   std::shared_ptr<Storage> storage;  // none: shape and dtype only
@@ -56,10 +62,25 @@ struct TensorImpl {
   std::shared_ptr<AutogradMeta> meta;  // none: no gradient wanted
 };
 
-// What a thread that records a plan notes besides its ops: the blocks of memory that will_write() was called for and
-// that no op has claimed yet. While it is there, values must not be read back.
+// What a thread that records a plan notes besides its ops. While it is there, values must not be read back.
 struct RecordingNotes {
-  std::vector<const Storage*> writes;
+  // The blocks of memory that will_write() was called for and that no op has claimed yet; of those that were made in
+  // the recording, a copy of what was in them, with which each replay has to begin.
+  struct Write {
+    const Storage* block;
+    std::shared_ptr<Storage> before;
+  };
+  std::vector<Write> writes;
+  // The leaves whose grad() was set, each at its first time: what it was then, and whether the step's course hangs on
+  // that (it was added to) or not (it was forgotten).
+  struct Leaf {
+    std::weak_ptr<AutogradMeta> leaf;
+    bool relied_on;
+    Tensor before;
+  };
+  std::vector<Leaf> leaves;
+  void note_write(const Storage& block);
+  void note_grad(const std::shared_ptr<AutogradMeta>& leaf, bool relied_on);
 };
 extern thread_local RecordingNotes* recording_notes;
 

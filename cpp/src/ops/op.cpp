@@ -17,25 +17,25 @@ struct OpInfo {
 };
 
 // A view has nothing to run and an op without gradient no vjp: the discarded branch names no function.
-#define LANNER_INFO(Name, name, traits)             \
-  OpInfo{#name, (traits),                           \
-         []() -> RunFn {                            \
-           if constexpr (((traits) & kView) != 0)   \
-             return nullptr;                        \
-           else                                     \
-             return run_##Name;                     \
-         }(),                                       \
-         []() -> VjpFn {                            \
-           if constexpr (((traits) & kNoGrad) != 0) \
-             return nullptr;                        \
-           else                                     \
-             return vjp_##Name;                     \
-         }(),                                       \
-         []() -> PrepareFn {                        \
-           if constexpr (((traits) & kPrepares))    \
-             return prepare_##Name;                 \
-           else                                     \
-             return nullptr;                        \
+#define LANNER_INFO(Name, name, traits)           \
+  OpInfo{#name, (traits),                         \
+         []() -> RunFn {                          \
+           if constexpr (((traits)&kView) != 0)   \
+             return nullptr;                      \
+           else                                   \
+             return run_##Name;                   \
+         }(),                                     \
+         []() -> VjpFn {                          \
+           if constexpr (((traits)&kNoGrad) != 0) \
+             return nullptr;                      \
+           else                                   \
+             return vjp_##Name;                   \
+         }(),                                     \
+         []() -> PrepareFn {                      \
+           if constexpr (((traits)&kPrepares))    \
+             return prepare_##Name;               \
+           else                                   \
+             return nullptr;                      \
          }()},
 #define LANNER_UNARY(Name, name, traits) LANNER_INFO(Name, name, traits)
 #define LANNER_BINARY(Name, name, traits) LANNER_INFO(Name, name, traits)
@@ -73,6 +73,7 @@ Tensors emit(Op op, std::span<const Tensor> in, const Attrs& attrs, std::span<co
   Tensors out;
   out.reserve(specs.size());
   for (const OutSpec& spec : specs) out.push_back(Tensor::empty(spec.shape, spec.dtype));
+  if (specs.empty() && listener && listener->replaces(op, attrs)) return out;
   i.run(Run{op, in, out, attrs});
   if (Listener* l = listener) l->ran(op, in, attrs, out);
   if (anomaly_enabled()) check_output(op, out, in);

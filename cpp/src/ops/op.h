@@ -52,19 +52,28 @@ class Attrs {
  public:
   Attrs() = default;
   template <class A>
-    requires(std::is_trivially_copyable_v<A> && !std::is_same_v<std::remove_cvref_t<A>, Attrs>)
-  Attrs(const A& a) {  // NOLINT: a natural conversion
+  requires(std::is_trivially_copyable_v<A> && !std::is_same_v<std::remove_cvref_t<A>, Attrs>)
+      Attrs(const A& a) {  // NOLINT: a natural conversion
     static_assert(sizeof(A) <= kBytes, "make Attrs::kBytes larger");
     std::memcpy(bytes_, &a, sizeof a);
+    size_ = sizeof a;
+  }
+  friend bool operator==(const Attrs& a, const Attrs& b) {
+    return a.size_ == b.size_ && std::memcmp(a.bytes_, b.bytes_, a.size_) == 0;
   }
   template <class A>
   const A& get() const {
     return *reinterpret_cast<const A*>(bytes_);
   }
+  template <class A>
+  A& get() {
+    return *reinterpret_cast<A*>(bytes_);
+  }
 
  private:
   static constexpr size_t kBytes = 384;
   alignas(16) unsigned char bytes_[kBytes];
+  size_t size_ = 0;
 };
 
 struct OutSpec {
@@ -98,8 +107,8 @@ struct Run {
 class Prepared {
  public:
   virtual ~Prepared() = default;
-  virtual void refresh(const Run&) {}   // a constant input was written to since (and once before the first run)
-  virtual void run(const Run& r) = 0;   // same shapes and attributes as at first; the pointers may be others
+  virtual void refresh(const Run&) {}         // a constant input was written to since (and once before the first run)
+  virtual void run(const Run& r) = 0;         // same shapes and attributes as at first; the pointers may be others
   virtual size_t bytes() const { return 0; }  // of memory kept
 };
 
@@ -138,6 +147,8 @@ class Listener {
  public:
   virtual ~Listener() = default;
   virtual void ran(Op op, std::span<const Tensor> in, const Attrs& attrs, std::span<const Tensor> out) = 0;
+  // True: it need not run. Asked of ops without outputs.
+  virtual bool replaces(Op, const Attrs&) { return false; }
 };
 Listener* set_listener(Listener* listener);  // of this thread, or none; gives the one before
 

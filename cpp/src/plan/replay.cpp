@@ -1,0 +1,342 @@
+#include "plan/replay.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "lanner/autodiff.h"
+#include "lanner/ops.h"
+
+namespace lanner::plan {
+
+using Kind = Buffer::Kind;
+
+// ---- an instance --------------------------------------------------------------------------------------------------
+
+Instance::Instance(const Graph& g, const Layout& layout, bool isolated)
+    : graph_(g),
+      arena_(std::make_shared<Storage>(layout.arena_bytes)),
+      memory_(g.buffers.size()),
+      tensors_(g.values.size()),
+      bound_(g.buffers.size()) {
+  for (size_t i = 0; i < g.buffers.size(); ++i) {
+    const Buffer& b = g.buffers[i];
+    switch (b.kind) {
+      case Kind::Internal: memory_[i] = arena_; break;
+      case Kind::External:
+      case Kind::Kept:
+        memory_[i] = b.storage;
+        if (isolated && (b.written || b.kind == Kind::Kept)) {
+          memory_[i] = std::make_shared<Storage>(b.bytes);
+          std::memcpy(memory_[i]->data(), b.storage->data(), b.bytes);
+        }
+        break;
+      case Kind::Constant:
+        memory_[i] = std::make_shared<Storage>(b.bytes);
+        constant_bytes_ += b.bytes;
+        break;
+      case Kind::Input:
+      case Kind::Output: break;
+    }
+  }
+  prologue_ = steps_of(g.prologue);
+  steps_ = steps_of(g.nodes);
+  std::vector<bool> watched(g.buffers.size());
+  const auto watch = [&](int v) {
+    if (v < 0) return;
+    const int b = g.values[v].buffer;
+    if (watched[b] || g.buffers[b].kind != Kind::External || g.buffers[b].written) return;
+    watched[b] = true;
+    watched_.push_back({g.buffers[b].storage, 0});
+  };
+  for (const Node& n : g.prologue)
+    for (int v : n.in) watch(v);
+  for (size_t i = 0; i < steps_.size(); ++i)
+    if (steps_[i].prepared)
+      for (int v : g.nodes[i].in) watch(v);
+}
+
+Tensor Instance::tensor_of(int value) {
+  if (value < 0) return {};
+  Tensor& t = tensors_[value];
+  if (t.defined()) return t;
+  const Value& v = graph_.values[value];
+  const Buffer& b = graph_.buffers[v.buffer];
+  auto impl = std::make_shared<TensorImpl>();
+  impl->storage = memory_[v.buffer];
+  const int64_t offset = v.offset + (b.kind == Kind::Internal ? b.offset : 0);
+  if (impl->storage)
+    impl->first = static_cast<char*>(impl->storage->data()) + offset;
+  else
+    bound_[v.buffer].push_back({impl.get(), v.offset});
+  impl->shape = v.shape, impl->strides = v.strides, impl->size = v.size(), impl->dtype = v.dtype;
+  impl->weak = v.weak;
+  impl->contiguous = is_row_major(v.shape, v.strides);
+  t = Tape::make(std::move(impl));
+  return t;
+}
+
+std::vector<Step> Instance::steps_of(const std::vector<Node>& nodes) {
+  std::vector<Step> steps;
+  for (const Node& n : nodes) {
+    Step s{n.op, run_of(n.op), nullptr, {}, {}, n.attrs, n.has_fused ? &n.fused : nullptr, n.precision, n.recorded, 0};
+    uint64_t constant = 0;
+    for (size_t i = 0; i < n.in.size(); ++i) {
+      s.in.push_back(tensor_of(n.in[i]));
+      if (n.in[i] < 0 || i >= 64) continue;
+      const Buffer& b = graph_.buffer_of(n.in[i]);
+      if (b.kind == Kind::Constant || (b.kind == Kind::External && !b.written)) constant |= uint64_t{1} << i;
+    }
+    for (int v : n.out) s.out.push_back(tensor_of(v));
+    if (op_traits(n.op) & kRandom) s.random_call = n.attrs.get<RandomState>().call - graph_.random_start.call;
+    if (const PrepareFn prepare = prepare_of(n.op)) s.prepared = prepare(s.run(), constant);
+    steps.push_back(std::move(s));
+  }
+  return steps;
+}
+
+void Instance::bind(int buffer, void* memory) {
+  for (const Bound& b : bound_[buffer]) b.tensor->first = static_cast<char*>(memory) + b.offset;
+}
+
+bool Instance::constants_are_stale() const {
+  return !constants_made_ || std::any_of(watched_.begin(), watched_.end(), [](const Watched& w) {
+    return w.storage->version() != w.version || w.storage->shared();
+  });
+}
+
+void Instance::make_constants() {
+  for (Watched& w : watched_) w.version = w.storage->version();
+  for (Step& s : prologue_) {
+    if (s.prepared) {
+      s.prepared->refresh(s.run());
+      s.prepared->run(s.run());
+    } else {
+      s.function(s.run());
+    }
+  }
+  for (Step& s : steps_)
+    if (s.prepared) s.prepared->refresh(s.run());
+  constants_made_ = true;
+}
+
+void Instance::replay(const Tensors& inputs, const std::vector<void*>& results,
+                      const std::vector<int>& result_buffers) {
+  for (size_t i = 0; i < inputs.size(); ++i) bind(graph_.values[graph_.inputs[i]].buffer, inputs[i].raw());
+  for (size_t i = 0; i < results.size(); ++i) bind(result_buffers[i], results[i]);
+  if (constants_are_stale()) make_constants();
+  if (graph_.random_calls > 0) {
+    const RandomState base = next_random_states(graph_.random_calls);
+    for (Step& s : steps_)
+      if (op_traits(s.op) & kRandom) s.attrs.get<RandomState>() = {base.seed, base.call + s.random_call};
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  for (Step& s : steps_) {
+    if (s.prepared)
+      s.prepared->run(s.run());
+    else
+      s.function(s.run());
+    if (times) times->push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  }
+}
+
+size_t Instance::packed_bytes() const {
+  size_t sum = 0;
+  for (const Step& s : steps_) sum += s.prepared ? s.prepared->bytes() : 0;
+  return sum;
+}
+
+// ---- a program ----------------------------------------------------------------------------------------------------
+
+class Program::Lease {
+ public:
+  explicit Lease(Program& p) {
+    std::lock_guard lock(p.mutex_);
+    for (const auto& i : p.instances_)
+      if (!i->busy.exchange(true)) {
+        instance_ = i.get();
+        return;
+      }
+    p.instances_.push_back(std::make_unique<Instance>(p.graph_, p.layout_, false));
+    instance_ = p.instances_.back().get();
+    instance_->busy = true;
+  }
+  ~Lease() { instance_->busy = false; }
+  Lease(const Lease&) = delete;
+  Lease& operator=(const Lease&) = delete;
+  Instance* operator->() const { return instance_; }
+
+ private:
+  Instance* instance_;
+};
+
+Program::Program(Graph recorded, bool provisional, const PlanOptions& options)
+    : recorded_(std::move(recorded)), graph_(recorded_), provisional_(provisional) {
+  simplify(graph_);
+  if (options.fuse) fuse(graph_);
+  if (options.bf16)
+    for (Node& n : graph_.nodes) n.precision = Precision::BFloat16;
+  layout_ = place(graph_);
+  for (int v : graph_.outputs) {
+    const int b = graph_.values[v].buffer;
+    if (graph_.buffers[b].kind == Kind::Output &&
+        std::find(result_buffers_.begin(), result_buffers_.end(), b) == result_buffers_.end())
+      result_buffers_.push_back(b);
+  }
+}
+
+void Program::check_inputs(const Tensors& inputs) const {
+  check<ShapeError>(inputs.size() == graph_.inputs.size(), "plan: expected ", graph_.inputs.size(), " inputs, got ",
+                    inputs.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Value& v = graph_.values[graph_.inputs[i]];
+    check<ShapeError>(inputs[i].shape() == v.shape, "plan: input ", i, " expects shape ", v.shape, ", got ",
+                      inputs[i].shape());
+    check<DTypeError>(inputs[i].dtype() == v.dtype, "plan: input ", i, " expects ", dtype_name(v.dtype), ", got ",
+                      dtype_name(inputs[i].dtype()));
+    check<ShapeError>(inputs[i].is_contiguous(), "plan: input ", i, " must be row-major");
+  }
+}
+
+void Program::replay(const Tensors& inputs, const std::vector<void*>& results) {
+  const Lease instance(*this);
+  instance->replay(inputs, results, result_buffers_);
+  halted_ = instance->halted();
+  for (const Buffer& b : graph_.buffers)
+    if (b.storage && (b.written || b.kind == Kind::Kept)) b.storage->count_write();
+  for (const LeafGrad& g : recorded_.grads)
+    if (const auto leaf = g.leaf.lock(); leaf && !leaf->grad.is(g.after)) leaf->grad = g.after;
+}
+
+Tensors Program::run(const Tensors& given) {
+  Tensors inputs;
+  inputs.reserve(given.size());
+  for (const Tensor& x : given) inputs.push_back(ops::contiguous(x.detach()));
+  check_inputs(inputs);
+  Tensors owners;
+  std::vector<void*> results;
+  for (int b : result_buffers_) {
+    owners.push_back(Tensor::empty({static_cast<int64_t>(graph_.buffers[b].bytes)}, DType::UInt8));
+    results.push_back(owners.back().raw());
+  }
+  replay(inputs, results);
+  Tensors outputs;
+  for (int value : graph_.outputs) {
+    const Value& v = graph_.values[value];
+    const Buffer& b = graph_.buffers[v.buffer];
+    std::shared_ptr<Storage> storage = b.storage;
+    if (b.kind == Kind::Input) storage = Tape::impl(inputs[static_cast<size_t>(b.input)])->storage;
+    int64_t base = b.kind == Kind::Input ? static_cast<char*>(inputs[static_cast<size_t>(b.input)].raw()) -
+                                               static_cast<char*>(storage->data())
+                                         : 0;
+    for (size_t i = 0; i < owners.size(); ++i)
+      if (result_buffers_[i] == v.buffer) storage = Tape::impl(owners[i])->storage;
+    auto impl = std::make_shared<TensorImpl>();
+    impl->first = static_cast<char*>(storage->data()) + base + v.offset;
+    impl->storage = std::move(storage);
+    impl->shape = v.shape, impl->strides = v.strides, impl->size = v.size(), impl->dtype = v.dtype;
+    impl->contiguous = is_row_major(v.shape, v.strides);
+    outputs.push_back(Tape::make(std::move(impl)));
+  }
+  return outputs;
+}
+
+void Program::run_into(const Tensors& inputs, const Tensors& outputs) {
+  check_inputs(inputs);
+  check<ShapeError>(outputs.size() == graph_.outputs.size(), "plan: expected ", graph_.outputs.size(), " outputs, got ",
+                    outputs.size());
+  thread_local std::vector<void*> results;  // keeps its memory
+  results.assign(result_buffers_.size(), nullptr);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const Value& v = graph_.values[graph_.outputs[i]];
+    if (graph_.buffers[v.buffer].kind != Kind::Output) continue;
+    const auto at = std::find(result_buffers_.begin(), result_buffers_.end(), v.buffer) - result_buffers_.begin();
+    check<ShapeError>(v.covers(graph_.buffers[v.buffer]) && results[static_cast<size_t>(at)] == nullptr,
+                      "plan: output ", i, " is a view of a larger result or of another output; use run()");
+    check<ShapeError>(outputs[i].shape() == v.shape && outputs[i].is_contiguous(), "plan: output ", i,
+                      " expects shape ", v.shape, ", row-major, got ", outputs[i].shape());
+    check<DTypeError>(outputs[i].dtype() == v.dtype, "plan: output ", i, " expects ", dtype_name(v.dtype), ", got ",
+                      dtype_name(outputs[i].dtype()));
+    results[static_cast<size_t>(at)] = outputs[i].raw();
+  }
+  replay(inputs, results);
+}
+
+bool Program::valid() const {
+  for (const LeafGrad& g : recorded_.grads) {
+    const auto leaf = g.leaf.lock();
+    if (g.checked && leaf && !leaf->grad.is(g.before)) return false;
+  }
+  return true;
+}
+
+void Program::set_attributes(int begin, int end, const std::vector<CapturedAttributes>& attributes) {
+  std::lock_guard lock(mutex_);
+  size_t next = 0;
+  for (Node& n : recorded_.nodes) {
+    if (n.recorded < begin || n.recorded >= end || !n.out.empty() || n.writes.empty()) continue;
+    check(next < attributes.size() && attributes[next].op == static_cast<int>(n.op), "plan: ", op_name(n.op),
+          " was recorded, and other updates came now");
+    const auto& attrs = *static_cast<const Attrs*>(attributes[next++].attributes.get());
+    n.attrs = attrs;
+    for (Node& m : graph_.nodes)
+      if (m.recorded == n.recorded) m.attrs = attrs;
+    for (const auto& i : instances_)
+      for (Step& s : i->steps())
+        if (s.recorded == n.recorded) s.attrs = attrs;
+  }
+  check(next == attributes.size(), "plan: ", next, " updates were recorded, ", attributes.size(), " came now");
+}
+
+PlanMemory Program::memory() const {
+  std::lock_guard lock(mutex_);
+  PlanMemory m{layout_.arena_bytes, layout_.unshared_bytes, 0, 0};
+  for (const auto& i : instances_) {
+    m.packed_bytes = std::max(m.packed_bytes, i->packed_bytes());
+    m.constant_bytes = std::max(m.constant_bytes, i->constant_bytes());
+  }
+  return m;
+}
+
+std::vector<PlanStep> Program::recorded() const { return describe(recorded_); }
+
+std::vector<PlanStep> Program::steps(bool measured) const {
+  std::vector<PlanStep> steps = describe(graph_);
+  if (measured) measure(steps);
+  return steps;
+}
+
+// On memory of its own, so that nothing that the step writes to is changed.
+void Program::measure(std::vector<PlanStep>& steps) const {
+  const NoGrad no_grad;
+  Tensors inputs;
+  for (int value : graph_.inputs) {
+    const Value& v = graph_.values[value];
+    inputs.push_back(is_floating(v.dtype) ? ops::cast(ops::normal(v.shape), v.dtype) : ops::zeros(v.shape, v.dtype));
+  }
+  Tensors owners;
+  std::vector<void*> results;
+  for (int b : result_buffers_) {
+    owners.push_back(Tensor::empty({static_cast<int64_t>(graph_.buffers[b].bytes)}, DType::UInt8));
+    results.push_back(owners.back().raw());
+  }
+  const RandomState before = random_state();
+  Instance instance(graph_, layout_, true);
+  constexpr int kWarm = 2, kRuns = 9;
+  std::vector<std::vector<double>> taken(steps.size());
+  for (int run = 0; run < kWarm + kRuns; ++run) {
+    std::vector<double> ends;
+    ends.reserve(steps.size());
+    instance.times = &ends;
+    instance.replay(inputs, results, result_buffers_);
+    for (size_t i = 0; run >= kWarm && i < ends.size(); ++i) taken[i].push_back(ends[i] - (i ? ends[i - 1] : 0));
+  }
+  set_random_state(before);
+  for (size_t i = 0; i < steps.size(); ++i) {
+    if (taken[i].empty()) continue;
+    std::nth_element(taken[i].begin(), taken[i].begin() + taken[i].size() / 2, taken[i].end());
+    steps[i].seconds = taken[i][taken[i].size() / 2];
+  }
+}
+
+}  // namespace lanner::plan

@@ -1,0 +1,101 @@
+// A plan made ready to run: buffers placed, kernels chosen, constants computed.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+
+#include "lanner/plan.h"
+#include "plan/graph.h"
+
+namespace lanner::plan {
+
+// One node on tensors that lie where they will lie at each replay.
+struct Step {
+  Op op;
+  RunFn function;
+  std::unique_ptr<Prepared> prepared;
+  Tensors in, out;
+  Attrs attrs;
+  const Fused* fused;
+  Precision precision;
+  int recorded;
+  uint64_t random_call;  // its state's distance from the step's first
+
+  Run run() { return Run{op, in, out, attrs, fused, precision}; }
+};
+
+// What one replay at a time works on: an arena, and tensors into it.
+class Instance {
+ public:
+  // `isolated`: what the step writes to outside of the arena is a copy of its own.
+  Instance(const Graph& g, const Layout& layout, bool isolated);
+
+  // `results`: memory for the outputs, one an output buffer, in the order of Program::result_buffers.
+  void replay(const Tensors& inputs, const std::vector<void*>& results, const std::vector<int>& result_buffers);
+  bool halted() const { return halted_; }
+  std::vector<Step>& steps() { return steps_; }
+  size_t packed_bytes() const;
+  size_t constant_bytes() const { return constant_bytes_; }
+  // Where each step ends, in seconds from the replay's beginning, is noted here if it is set.
+  std::vector<double>* times = nullptr;
+  std::atomic<bool> busy{false};
+
+ private:
+  struct Bound {
+    TensorImpl* tensor;
+    int64_t offset;
+  };
+  Tensor tensor_of(int value);
+  std::vector<Step> steps_of(const std::vector<Node>& nodes);
+  void bind(int buffer, void* memory);
+  bool constants_are_stale() const;
+  void make_constants();
+
+  const Graph& graph_;
+  std::shared_ptr<Storage> arena_;
+  std::vector<std::shared_ptr<Storage>> memory_;  // of each buffer; none where it is bound at each replay
+  Tensors tensors_;                               // of each value
+  std::vector<std::vector<Bound>> bound_;         // of each buffer: the tensors on it
+  std::vector<Step> prologue_, steps_;
+  struct Watched {
+    std::shared_ptr<Storage> storage;
+    uint32_t version;
+  };
+  std::vector<Watched> watched_;  // what constants are made of
+  bool constants_made_ = false, halted_ = false;
+  size_t constant_bytes_ = 0;
+};
+
+class Program {
+ public:
+  Program(Graph recorded, bool provisional, const PlanOptions& options);
+
+  Tensors run(const Tensors& inputs);
+  void run_into(const Tensors& inputs, const Tensors& outputs);
+  bool valid() const;
+  bool provisional() const { return provisional_; }
+  bool halted() const { return halted_; }
+  void set_attributes(int begin, int end, const std::vector<CapturedAttributes>& attributes);
+  std::vector<PlanStep> recorded() const;
+  std::vector<PlanStep> steps(bool measure) const;
+  PlanMemory memory() const;
+
+ private:
+  // An instance that nobody else runs, made where all are busy.
+  class Lease;
+  void replay(const Tensors& inputs, const std::vector<void*>& results);
+  void check_inputs(const Tensors& inputs) const;
+  void measure(std::vector<PlanStep>& steps) const;
+
+  Graph recorded_, graph_;
+  Layout layout_;
+  bool provisional_;
+  std::vector<int> result_buffers_;
+  mutable std::mutex mutex_;  // of the list, not of what is in it
+  std::vector<std::unique_ptr<Instance>> instances_;
+  std::atomic<bool> halted_{false};
+};
+
+std::vector<PlanStep> describe(const Graph& g);  // plan/describe.cpp
+
+}  // namespace lanner::plan
