@@ -61,14 +61,17 @@ void bind_plan(py::module_& m) {
           "Bytes of the arena, of what it would be without sharing, of packed weights and of constants.");
   py::class_<Recorder>(m, "Recorder", "Listens to what this thread computes, until ``finish`` or ``abandon``.")
       .def(py::init<const Tensors&>(), "inputs"_a)
-      .def_property_readonly("inputs", &Recorder::inputs, "What the step is to be called with.")
+      .def_property_readonly("inputs", &Recorder::inputs,
+                             "What the step is to be called with in place of the inputs given.")
       .def("mark", &Recorder::mark, "How many ops were recorded so far.")
       .def(
           "finish",
           [](Recorder& r, const Tensors& outputs, const std::string& precision, bool fuse) {
             return r.finish(outputs, options_of(precision, fuse));
           },
-          "outputs"_a, "precision"_a = "float32", "fuse"_a = true, "Ends the recording and makes its plan.")
+          "outputs"_a, "precision"_a = "float32", "fuse"_a = true, R"(Ends the recording and makes its plan.
+
+``outputs`` are detached: what still hangs on the tape, or is held elsewhere, counts as made to outlive the step.)")
       .def("abandon", &Recorder::abandon, "Ends the recording.");
   m.def("recording", &recording, "Whether a step is being recorded on this thread.");
   py::class_<Pause>(m, "PauseRecording", "A context in which nothing is recorded.")
