@@ -32,8 +32,7 @@ std::vector<int64_t> parameters(int64_t net) {
 
 struct Net {
   Tensors p, g, a, b;
-  optim::Steps steps;
-  std::vector<double> products;
+  Tensors steps, products;
   int64_t elements = 0;
   explicit Net(int64_t which) {
     for (const int64_t n : parameters(which)) {
@@ -41,8 +40,8 @@ struct Net {
       g.push_back(ops::uniform({n}, -1, 1));
       a.push_back(ops::zeros({n}));
       b.push_back(ops::zeros({n}));
-      steps.push_back(5);
-      products.push_back(0.01);
+      steps.push_back(Tensor::scalar(5));
+      products.push_back(Tensor::scalar(0.01, DType::Float64));
       elements += n;
     }
   }
@@ -58,19 +57,19 @@ void step(benchmark::State& state, int arrays, Update update) {
 }
 
 void sgd(benchmark::State& s) {
-  step(s, 3, [](const Net& n) { optim::sgd(n.p, n.g, {}, n.steps); });
+  step(s, 3, [](const Net& n) { optim::sgd(n.p, n.g, {}, std::vector<bool>(n.p.size())); });
 }
 void sgd_momentum(benchmark::State& s) {
-  step(s, 5, [](const Net& n) { optim::sgd(n.p, n.g, n.a, n.steps, {.momentum = 0.9}); });
+  step(s, 5, [](const Net& n) { optim::sgd(n.p, n.g, n.a, std::vector<bool>(n.p.size()), {.momentum = 0.9}); });
 }
 void adagrad(benchmark::State& s) {
   step(s, 5, [](const Net& n) { optim::adagrad(n.p, n.g, n.a, n.steps); });
 }
 void rmsprop(benchmark::State& s) {
-  step(s, 5, [](const Net& n) { optim::rmsprop(n.p, n.g, n.a, {}, {}); });
+  step(s, 5, [](const Net& n) { optim::rmsprop(n.p, n.g, n.a, {}, {}, n.steps); });
 }
 void adadelta(benchmark::State& s) {
-  step(s, 7, [](const Net& n) { optim::adadelta(n.p, n.g, n.a, n.b); });
+  step(s, 7, [](const Net& n) { optim::adadelta(n.p, n.g, n.a, n.b, n.steps); });
 }
 void adam(benchmark::State& s) {
   step(s, 7, [](const Net& n) { optim::adam(n.p, n.g, n.a, n.b, {}, n.steps); });

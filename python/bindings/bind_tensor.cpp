@@ -13,6 +13,13 @@ namespace {
 
 using namespace py::literals;
 
+// lanner.recording's number of the last change: its own numbers are positive.
+py::handle changes;
+void note_change() {
+  static int64_t number = 0;
+  PyList_SetItem(changes.ptr(), 0, PyLong_FromLongLong(--number));
+}
+
 Tensor matmul(const Tensor& a, const Tensor& b) { return ops::matmul(a, b); }
 
 // x op= y: what x had on the tape must not change, and y's gradient would be lost.
@@ -26,9 +33,9 @@ void in_place(const char* name, const Tensor& x, const Tensor& y) {
                     x.shape());
   check<DTypeError>(is_floating(x.dtype()) || !is_floating(value.dtype()), name, ": the result is ",
                     dtype_name(value.dtype()), " and cannot be written into ", dtype_name(x.dtype()));
-  x.will_write(name);
+  if (grad_enabled() && x.requires_grad()) x.will_write(name);  // throws
   NoGrad off;
-  ops::copy_(x.detach(), value);
+  ops::copy_(x, value);
 }
 
 template <Tensor (*kOp)(const Tensor&, const Tensor&)>
@@ -154,7 +161,11 @@ void bind_attributes(py::class_<Tensor>& cls) {
       "The transpose of a matrix, a view.");
   cls.def_property_readonly("mT", &ops::matrix_transpose, "The last two axes swapped, a view.");
   cls.def_property(
-      "requires_grad", &Tensor::requires_grad, [](Tensor& x, bool on) { x.requires_grad_(on); },
+      "requires_grad", &Tensor::requires_grad,
+      [](Tensor& x, bool on) {
+        x.requires_grad_(on);
+        note_change();
+      },
       "Whether gradients are computed for this tensor.");
   cls.def_property_readonly("is_leaf", &Tensor::is_leaf,
                             "Whether the tensor was made by the user, not computed on the tape.");
@@ -168,6 +179,7 @@ void bind_attributes(py::class_<Tensor>& cls) {
         check(x.is_leaf(), "data: only a leaf can take other memory");
         Tensor fresh = value.detach();
         if (x.requires_grad()) fresh.requires_grad_();
+        note_change();
         x = fresh;  // the Python object stays the same, so that optimizers and modules that hold it see the new values
       },
       "The values without history. Assigned to, this object takes the other tensor's memory, shape and dtype.");
@@ -212,7 +224,12 @@ False
   cls.def("contiguous", &ops::contiguous, NoGil(),
           "The tensor itself if its memory is row-major without gaps, else a copy that is.");
   cls.def(
-      "requires_grad_", [](Tensor& x, bool on) { return x.requires_grad_(on); }, "on"_a = true,
+      "requires_grad_",
+      [](Tensor& x, bool on) {
+        note_change();
+        return x.requires_grad_(on);
+      },
+      "on"_a = true,
       R"(Says whether gradients are wanted for this leaf; returns the tensor.
 
 >>> x = ln.ones(3).requires_grad_(); (x * x).sum().backward(); x.grad.tolist()
@@ -277,6 +294,10 @@ with ``create_graph`` the gradients can be differentiated again.
 }  // namespace
 
 void bind_tensor(py::module_& m) {
+  py::list numbers(2);
+  for (int i = 0; i < 2; ++i) numbers[i] = py::int_(0);
+  m.attr("_changes") = numbers;
+  changes = numbers.release();
   bind_dtypes(m);
   py::class_<Tensor> cls(m, "Tensor",
                          R"(An n-dimensional array that knows its gradient. Made by ``ln.tensor`` and its kin.

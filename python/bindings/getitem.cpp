@@ -223,7 +223,7 @@ void setitem(const Tensor& x, py::object key, py::object value) {
   check(!grad_enabled() || !source.requires_grad(),
         "setitem: the value requires grad, and writing it into a tensor would lose its gradient; use ln.where, "
         "ln.scatter or ln.index_put");
-  x.will_write("setitem");
+  if (grad_enabled() && x.requires_grad()) x.will_write("setitem");  // throws; said of x, not of a view of it
   const NoGrad off;
   ops::assign_(view_of(x, k), k.advanced ? k.indices : Tensors(), source);
 }

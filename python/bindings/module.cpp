@@ -1,5 +1,6 @@
 #include "bindings.h"
 #include "lanner/lanner.h"
+#include "lanner/ops/halt.h"
 
 // One bind_*.cpp for each public header.
 #define LANNER_PARTS \
@@ -18,6 +19,7 @@
   PART(loss)         \
   PART(random)       \
   PART(optim)        \
+  PART(halt)         \
   PART(data)         \
   PART(autodiff)     \
   PART(config)       \
@@ -34,7 +36,7 @@ namespace {
 // lanner's errors are ValueError, TypeError and RuntimeError too, so that code which knows nothing of lanner catches
 // what it expects.
 void bind_errors(py::module_& m) {
-  static py::handle error, shape, index, dtype, device, format, recording;
+  static py::handle error, shape, index, dtype, device, format, recording, halted;
   const auto make = [&m](const char* name, const py::tuple& bases, const char* doc) {
     const std::string full = std::string("lanner.") + name;
     py::object type =
@@ -51,6 +53,7 @@ void bind_errors(py::module_& m) {
   device = make("DeviceError", py::make_tuple(error), "A device that is not there, or tensors on different ones.");
   format = make("FormatError", py::make_tuple(error, value_error), "A file that is damaged, or none of lanner's.");
   recording = make("RecordingError", py::make_tuple(error), "A step that cannot be recorded as a plan.");
+  halted = make("Halted", py::make_tuple(error), "A step ended early, by halt_unless_finite.");
   py::register_exception_translator([](std::exception_ptr p) {
     try {
       if (p) std::rethrow_exception(p);
@@ -66,6 +69,8 @@ void bind_errors(py::module_& m) {
       PyErr_SetString(format.ptr(), e.what());
     } catch (const RecordingError& e) {
       PyErr_SetString(recording.ptr(), e.what());
+    } catch (const Halted& e) {
+      PyErr_SetString(halted.ptr(), e.what());
     } catch (const Error& e) {
       PyErr_SetString(error.ptr(), e.what());
     }

@@ -23,6 +23,13 @@ using Reference = std::function<void(double& p, double g, double* s, int step)>;
 // One step of the optimizer itself on all parameters; state[k][i] belongs to parameter i.
 using Update = std::function<void(const Tensors& p, const Tensors& g, std::vector<Tensors>& state, int step)>;
 
+// What counts the updates of n parameters before the given one.
+Tensors steps_before(size_t n, int step) {
+  Tensors steps;
+  for (size_t i = 0; i < n; ++i) steps.push_back(Tensor::scalar(step - 1));
+  return steps;
+}
+
 struct Optimizer {
   std::string name;
   int states;
@@ -35,21 +42,23 @@ std::vector<Optimizer> optimizers() {
   for (const bool nesterov : {false, true}) {
     SgdOptions o{
         .lr = 0.1, .momentum = 0.9, .dampening = nesterov ? 0 : 0.3, .weight_decay = 0.01, .nesterov = nesterov};
-    all.push_back({nesterov ? "sgd_nesterov" : "sgd_momentum", 1,
-                   [=](auto& p, auto& g, auto& s, int step) { sgd(p, g, s[0], Steps(p.size(), step), o); },
-                   [=](double& p, double g, double* s, int step) {
-                     g += o.weight_decay * p;
-                     s[0] = step == 1 ? g : o.momentum * s[0] + (1 - o.dampening) * g;
-                     p -= o.lr * (nesterov ? g + o.momentum * s[0] : s[0]);
-                   }});
+    all.push_back(
+        {nesterov ? "sgd_nesterov" : "sgd_momentum", 1,
+         [=](auto& p, auto& g, auto& s, int step) { sgd(p, g, s[0], std::vector<bool>(p.size(), step == 1), o); },
+         [=](double& p, double g, double* s, int step) {
+           g += o.weight_decay * p;
+           s[0] = step == 1 ? g : o.momentum * s[0] + (1 - o.dampening) * g;
+           p -= o.lr * (nesterov ? g + o.momentum * s[0] : s[0]);
+         }});
   }
   all.push_back(
       {"sgd_maximize", 0,
-       [](auto& p, auto& g, auto&, int step) { sgd(p, g, {}, Steps(p.size(), step), {.lr = 0.1, .maximize = true}); },
+       [](auto& p, auto& g, auto&, int) { sgd(p, g, {}, std::vector<bool>(p.size()), {.lr = 0.1, .maximize = true}); },
        [](double& p, double g, double*, int) { p += 0.1 * g; }});
   all.push_back({"adagrad", 1,
                  [](auto& p, auto& g, auto& s, int step) {
-                   adagrad(p, g, s[0], Steps(p.size(), step), {.lr = 0.1, .lr_decay = 0.1, .weight_decay = 0.01});
+                   adagrad(p, g, s[0], steps_before(p.size(), step),
+                           {.lr = 0.1, .lr_decay = 0.1, .weight_decay = 0.01});
                  },
                  [](double& p, double g, double* s, int step) {
                    g += 0.01 * p;
@@ -62,8 +71,9 @@ std::vector<Optimizer> optimizers() {
       const int at = centered ? 2 : 1;
       all.push_back({std::string("rmsprop") + (centered ? "_centered" : "") + (momentum > 0 ? "_momentum" : ""),
                      1 + centered + (momentum > 0),
-                     [=](auto& p, auto& g, auto& s, int) {
-                       rmsprop(p, g, s[0], centered ? s[1] : Tensors{}, momentum > 0 ? s[at] : Tensors{}, o);
+                     [=](auto& p, auto& g, auto& s, int step) {
+                       rmsprop(p, g, s[0], centered ? s[1] : Tensors{}, momentum > 0 ? s[at] : Tensors{},
+                               steps_before(p.size(), step), o);
                      },
                      [=](double& p, double g, double* s, int) {
                        g += o.weight_decay * p;
@@ -79,7 +89,9 @@ std::vector<Optimizer> optimizers() {
                      }});
     }
   all.push_back({"adadelta", 2,
-                 [](auto& p, auto& g, auto& s, int) { adadelta(p, g, s[0], s[1], {.lr = 0.5, .weight_decay = 0.01}); },
+                 [](auto& p, auto& g, auto& s, int step) {
+                   adadelta(p, g, s[0], s[1], steps_before(p.size(), step), {.lr = 0.5, .weight_decay = 0.01});
+                 },
                  [](double& p, double g, double* s, int) {
                    g += 0.01 * p;
                    s[0] = 0.9 * s[0] + 0.1 * g * g;
@@ -96,7 +108,7 @@ std::vector<Optimizer> optimizers() {
                     .decoupled_weight_decay = decoupled};
       all.push_back({std::string(decoupled ? "adamw" : "adam") + (amsgrad ? "_amsgrad" : ""), 2 + amsgrad,
                      [=](auto& p, auto& g, auto& s, int step) {
-                       adam(p, g, s[0], s[1], amsgrad ? s[2] : Tensors{}, Steps(p.size(), step), o);
+                       adam(p, g, s[0], s[1], amsgrad ? s[2] : Tensors{}, steps_before(p.size(), step), o);
                      },
                      [=](double& p, double g, double* s, int step) {
                        if (o.maximize) g = -g;
@@ -114,7 +126,7 @@ std::vector<Optimizer> optimizers() {
     }
   all.push_back({"adamax", 2,
                  [](auto& p, auto& g, auto& s, int step) {
-                   adamax(p, g, s[0], s[1], Steps(p.size(), step), {.weight_decay = 0.01});
+                   adamax(p, g, s[0], s[1], steps_before(p.size(), step), {.weight_decay = 0.01});
                  },
                  [](double& p, double g, double* s, int step) {
                    g += 0.01 * p;
@@ -131,7 +143,10 @@ std::vector<Optimizer> optimizers() {
     };
     all.push_back({decoupled ? "nadamw" : "nadam", 2,
                    [=](auto& p, auto& g, auto& s, int step) {
-                     nadam(p, g, s[0], s[1], std::vector<double>(p.size(), product(step)), Steps(p.size(), step), o);
+                     Tensors products;
+                     for (size_t i = 0; i < p.size(); ++i)
+                       products.push_back(Tensor::scalar(product(step - 1), DType::Float64));
+                     nadam(p, g, s[0], s[1], products, steps_before(p.size(), step), o);
                    },
                    [=](double& p, double g, double* s, int step) {
                      if (decoupled)
@@ -224,7 +239,7 @@ TEST(Optim, EqualsTheReferenceOnEveryInstructionSet) {
 TEST(Optim, ParametersMayLieInMemoryInAnyWay) {
   const Tensor block = Tensor::from_vector<float>({1, 2, 3, 4, 5, 6}, {2, 3});
   const Tensor transposed = block.view({3, 2}, {1, 3});
-  sgd({transposed}, {Tensor::from_vector<float>({1, 2, 3, 4, 5, 6}, {3, 2})}, {}, {1}, {.lr = 1});
+  sgd({transposed}, {Tensor::from_vector<float>({1, 2, 3, 4, 5, 6}, {3, 2})}, {}, {true}, {.lr = 1});
   const float expected[] = {0, -1, -2, 2, 1, 0};
   for (int i = 0; i < 6; ++i) EXPECT_EQ(block.data<float>()[i], expected[i]) << i;
 }
@@ -237,7 +252,7 @@ TEST(Optim, StepsAndDTypesMayDiffer) {
                   Tensor::from_vector<float>({0}, {1})},
       v{Tensor::from_vector<float>({0}, {1}), Tensor::from_vector<double>({0}, {1}),
         Tensor::from_vector<float>({0}, {1})};
-  adam({a, b, c}, {ga, gb, ga}, m, v, {}, {1, 1, 3}, {.lr = 0.1});
+  adam({a, b, c}, {ga, gb, ga}, m, v, {}, {Tensor::scalar(0), Tensor::scalar(0), Tensor::scalar(2)}, {.lr = 0.1});
   EXPECT_FLOAT_EQ(a.data<float>()[0], 0.9f);
   EXPECT_NEAR(b.data<double>()[0], 0.9, 1e-8);
   EXPECT_NEAR(c.data<float>()[0], 1 - 0.1 / (1 - 0.729) * 0.1 / std::sqrt(0.001 / (1 - std::pow(0.999, 3))), 1e-5);
@@ -252,7 +267,7 @@ TEST(Optim, SameBitsForAnyNumberOfThreads) {
       g.data<float>()[i] = static_cast<float>(value(i, 2));
       m.data<float>()[i] = v.data<float>()[i] = 0;
     }
-    adam({p}, {g}, {m}, {v}, {}, {1});
+    adam({p}, {g}, {m}, {v}, {}, {Tensor::scalar(0)});
     return p;
   };
   const int threads = num_threads();
@@ -269,16 +284,34 @@ TEST(Optim, CountsTheWriteAndSaysWhatIsWrong) {
   p.requires_grad_();
   const Tensor g = Tensor::from_vector<float>({1, 2}, {2});
   const uint32_t before = p.version();
-  sgd({p}, {g}, {}, {1});
+  sgd({p}, {g}, {}, {true});
   EXPECT_NE(p.version(), before);
-  EXPECT_THROW(sgd({p}, {}, {}, {1}), ShapeError);
-  EXPECT_THROW(sgd({p}, {Tensor::from_vector<float>({1}, {1})}, {}, {1}), ShapeError);
-  EXPECT_THROW(sgd({p}, {Tensor::from_vector<double>({1, 2}, {2})}, {}, {1}), DTypeError);
-  EXPECT_THROW(sgd({Tensor::from_vector<int64_t>({1}, {1})}, {Tensor::from_vector<int64_t>({1}, {1})}, {}, {1}),
+  EXPECT_THROW(sgd({p}, {}, {}, {true}), ShapeError);
+  EXPECT_THROW(sgd({p}, {Tensor::from_vector<float>({1}, {1})}, {}, {true}), ShapeError);
+  EXPECT_THROW(sgd({p}, {Tensor::from_vector<double>({1, 2}, {2})}, {}, {true}), DTypeError);
+  EXPECT_THROW(sgd({Tensor::from_vector<int64_t>({1}, {1})}, {Tensor::from_vector<int64_t>({1}, {1})}, {}, {true}),
                DTypeError);
-  EXPECT_THROW(sgd({p}, {g}, {}, {1}, {.momentum = 0.9}), ShapeError);
+  EXPECT_THROW(sgd({p}, {g}, {}, {true}, {.momentum = 0.9}), ShapeError);
   EXPECT_THROW(adam({p}, {g}, {g}, {g}, {}, {}), ShapeError);
   adam({}, {}, {}, {}, {}, {});
+}
+
+TEST(Optim, CountsTheSteps) {
+  const Tensor p = Tensor::scalar(1), g = Tensor::scalar(1), m = Tensor::scalar(0), v = Tensor::scalar(0),
+               step = Tensor::scalar(0);
+  for (int i = 1; i <= 3; ++i) {
+    adam({p}, {g}, {m}, {v}, {}, {step});
+    EXPECT_EQ(step.item(), i);
+  }
+}
+
+TEST(Optim, ClipsToTheNorm) {
+  const Tensor a = Tensor::from_vector<float>({3, 0}, {2}), b = Tensor::from_vector<double>({4}, {1});
+  clip_norm({a, b}, Tensor::scalar(5), 10);
+  EXPECT_EQ(a.data<float>()[0], 3);
+  clip_norm({a, b}, Tensor::scalar(5), 1);
+  EXPECT_NEAR(a.data<float>()[0], 0.6, 1e-6);
+  EXPECT_NEAR(b.data<double>()[0], 0.8, 1e-6);
 }
 
 }  // namespace

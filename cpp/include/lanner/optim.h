@@ -4,7 +4,8 @@
 // the caller, with zeros (but for SGD's momentum buffer, which the first step fills), of their parameter's shape and
 // dtype.
 //
-// `steps[i]` counts the updates of parameter i, this one included: 1 at the first.
+// `steps[i]`, a 0-d float32 tensor that is 0 at first, counts the updates of parameter i: each function adds 1 to it,
+// before all else.
 #pragma once
 
 #include <cstdint>
@@ -14,21 +15,19 @@
 
 namespace lanner::optim {
 
-using Steps = std::vector<int64_t>;
-
 struct SgdOptions {
   double lr = 1e-3, momentum = 0, dampening = 0, weight_decay = 0;
   bool nesterov = false, maximize = false;
 };
-// `momentum_buffers` is empty without momentum.
-void sgd(const Tensors& params, const Tensors& grads, const Tensors& momentum_buffers, const Steps& steps,
+// `momentum_buffers` is empty without momentum; buffer i is filled, whatever it held, where first[i].
+void sgd(const Tensors& params, const Tensors& grads, const Tensors& momentum_buffers, const std::vector<bool>& first,
          const SgdOptions& options = {});
 
 struct AdagradOptions {
   double lr = 1e-2, lr_decay = 0, weight_decay = 0, eps = 1e-10;
   bool maximize = false;
 };
-void adagrad(const Tensors& params, const Tensors& grads, const Tensors& state_sums, const Steps& steps,
+void adagrad(const Tensors& params, const Tensors& grads, const Tensors& state_sums, const Tensors& steps,
              const AdagradOptions& options = {});
 
 struct RmspropOptions {
@@ -37,14 +36,14 @@ struct RmspropOptions {
 };
 // `grad_avgs` is empty where not centered, `momentum_buffers` without momentum.
 void rmsprop(const Tensors& params, const Tensors& grads, const Tensors& square_avgs, const Tensors& grad_avgs,
-             const Tensors& momentum_buffers, const RmspropOptions& options = {});
+             const Tensors& momentum_buffers, const Tensors& steps, const RmspropOptions& options = {});
 
 struct AdadeltaOptions {
   double lr = 1, rho = 0.9, eps = 1e-6, weight_decay = 0;
   bool maximize = false;
 };
 void adadelta(const Tensors& params, const Tensors& grads, const Tensors& square_avgs, const Tensors& acc_deltas,
-              const AdadeltaOptions& options = {});
+              const Tensors& steps, const AdadeltaOptions& options = {});
 
 struct AdamOptions {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
@@ -53,14 +52,14 @@ struct AdamOptions {
 };
 // `max_exp_avg_sqs` is empty without amsgrad.
 void adam(const Tensors& params, const Tensors& grads, const Tensors& exp_avgs, const Tensors& exp_avg_sqs,
-          const Tensors& max_exp_avg_sqs, const Steps& steps, const AdamOptions& options = {});
+          const Tensors& max_exp_avg_sqs, const Tensors& steps, const AdamOptions& options = {});
 
 struct AdamaxOptions {
   double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
   bool maximize = false;
 };
 void adamax(const Tensors& params, const Tensors& grads, const Tensors& exp_avgs, const Tensors& exp_infs,
-            const Steps& steps, const AdamaxOptions& options = {});
+            const Tensors& steps, const AdamaxOptions& options = {});
 
 struct NadamOptions {
   double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0, momentum_decay = 4e-3;
@@ -68,14 +67,17 @@ struct NadamOptions {
 };
 // The momentum of a step, beta1 * (1 - 0.96^(step * momentum_decay) / 2).
 double nadam_momentum(const NadamOptions& options, int64_t step);
-// `mu_products[i]`: the product of nadam_momentum over the steps of parameter i, this one included.
+// `mu_products[i]`, a 0-d float64 tensor that is 1 at first: the product of nadam_momentum over the steps of parameter i.
 void nadam(const Tensors& params, const Tensors& grads, const Tensors& exp_avgs, const Tensors& exp_avg_sqs,
-           const std::vector<double>& mu_products, const Steps& steps, const NadamOptions& options = {});
+           const Tensors& mu_products, const Tensors& steps, const NadamOptions& options = {});
 
 struct LionOptions {
   double lr = 1e-4, beta1 = 0.9, beta2 = 0.99, weight_decay = 0;
   bool maximize = false;
 };
 void lion(const Tensors& params, const Tensors& grads, const Tensors& exp_avgs, const LionOptions& options = {});
+
+// Multiplies all gradients by the least of 1 and max_norm / (norm + 1e-6), where `norm` is one floating number.
+void clip_norm(const Tensors& grads, const Tensor& norm, double max_norm);
 
 }  // namespace lanner::optim

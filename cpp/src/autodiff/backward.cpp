@@ -5,6 +5,7 @@
 #include "autodiff/node.h"
 #include "lanner/ops/elementwise.h"
 #include "lanner/ops/shape.h"
+#include "ops/elementwise.h"
 
 namespace lanner {
 
@@ -134,7 +135,13 @@ class Walk {
   void accumulate(const std::shared_ptr<AutogradMeta>& meta, const Tensor& g) {
     if (recording_notes) recording_notes->note_grad(meta, true);
     AutogradMeta& leaf = *meta;
-    if (leaf.grad.defined()) {
+    const bool in_place = leaf.grad.defined() && !create_graph_ && !leaf.grad.requires_grad() &&
+                          leaf.grad.is_contiguous() && Tape::impl(leaf.grad)->storage != Tape::impl(g)->storage;
+    if (in_place) {
+      const Tensor in[] = {leaf.grad, g};
+      leaf.grad.will_write("backward");
+      emit(Op::AddInto, in, ElementwiseParams{}, {});
+    } else if (leaf.grad.defined()) {
       leaf.grad = ops::add(leaf.grad, g);
     } else if (create_graph_) {
       leaf.grad = g;

@@ -23,6 +23,11 @@ struct RavelAttrs {
   Dims axes, sizes, strides;
 };
 
+// Of the axes without an index.
+struct PutIntoAttrs {
+  Dims sizes, strides;
+};
+
 // Indices, one an axis of x; undefined where all of the axis is meant.
 struct Plan {
   Tensors indices;  // int64, row-major, of one shape
@@ -155,37 +160,18 @@ void index_put_(const Tensor& x, const Tensors& indices, const Tensor& value) {
     to.push_back(i);
   }
   src = contiguous(moveaxis(src, from, to));
-  x.will_write("index_put_");
   if (src.size() == 0) return;
-
-  // What is left of x at each index: a block whose last axes may lie in one run.
-  Shape left;
-  Dims left_strides;
+  // What is left of x at each index.
+  PutIntoAttrs a;
   for (int i = 0; i < p.order.size(); ++i) {
     const int axis = static_cast<int>(p.order[i]);
     if (i >= p.at && i < p.at + p.axes.size()) continue;
-    left.push_back(x.shape()[axis]);
-    left_strides.push_back(x.strides()[axis]);
+    a.sizes.push_back(x.shape()[axis]);
+    a.strides.push_back(x.strides()[axis]);
   }
-  const int64_t block = element_count(left), item = static_cast<int64_t>(itemsize(x.dtype()));
-  int64_t run = 1;
-  int outer = left.size();
-  while (outer > 0 && (left_strides[outer - 1] == run || left[outer - 1] == 1)) run *= left[--outer];
-  const int64_t runs = block / run;
-  parallel_for(runs, kMoveGrain / std::max<int64_t>(1, run * offsets.size()), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      int64_t offset = 0, at = r;
-      for (int i = outer - 1; i >= 0; --i) {
-        offset += at % left[i] * left_strides[i];
-        at /= left[i];
-      }
-      // The offsets are no longer indices: a size of 0 leaves negative ones as they are.
-      kernels().put_rows(
-          static_cast<char*>(x.raw()) + offset * item, offsets.data<int64_t>(),
-          static_cast<char*>(src.raw()) + r * run * item,
-          {.count = offsets.size(), .size = 0, .x_stride = item, .src_stride = block * item, .bytes = run * item});
-    }
-  });
+  const Tensor in[] = {x, offsets, src};
+  x.will_write("index_put_");
+  emit(Op::PutInto, in, a, {});
 }
 
 void assign_(const Tensor& x, const Tensors& indices, const Tensor& value) {
@@ -196,17 +182,11 @@ void assign_(const Tensor& x, const Tensors& indices, const Tensor& value) {
     while (out.ndim() > rank && out.shape()[0] == 1) out = squeeze(out, {0});
     return out;
   };
-  if (indices.empty()) {
-    const Tensor v = fit(value, x.ndim());
-    x.will_write("setitem");
-    return copy_(x, broadcast_to(v, x.shape()));
-  }
+  if (indices.empty()) return copy_(x, broadcast_to(fit(value, x.ndim()), x.shape()));
   const Tensor& first = indices[0];
   const bool mask = first.defined() && first.dtype() == DType::Bool && first.shape() == x.shape();
-  if (mask && value.size() == 1) {  // without looking for the places
-    x.will_write("setitem");
+  if (mask && value.size() == 1)  // without looking for the places
     return copy_(x, where(first, reshape(cast(value, x.dtype()), {}), x));
-  }
   const Plan p = plan("setitem", x, indices);
   Tensors plain(static_cast<size_t>(x.ndim()));
   for (int i = 0; i < p.axes.size(); ++i) plain[static_cast<size_t>(p.axes[i])] = p.indices[static_cast<size_t>(i)];
@@ -216,6 +196,7 @@ void assign_(const Tensor& x, const Tensors& indices, const Tensor& value) {
 Tensors nonzero(const Tensor& x) {
   check<ShapeError>(x.ndim() > 0, "nonzero: x must have at least 1 dimension");
   const Tensor mask = contiguous(x.dtype() == DType::Bool ? x : not_equal(x.detach(), Tensor::weak(0)));
+  x.will_read("nonzero");
   const int64_t count = kernels().count_true(static_cast<const uint8_t*>(mask.raw()), mask.size());
   const Tensor all = emit(Op::Nonzero, {mask}, {}, {{x.ndim(), count}, DType::Int64});
   Tensors out;
@@ -227,6 +208,7 @@ Tensor one_hot(const Tensor& x, int64_t num_classes) {
   const Tensor index = as_index("one_hot", "x", x);
   if (num_classes < 0) {
     check<ShapeError>(index.size() > 0, "one_hot: num_classes must be given for an empty x");
+    x.will_read("one_hot without num_classes");
     int64_t smallest;
     kernels().range(index.data<int64_t>(), index.size(), &smallest, &num_classes);
     ++num_classes;
@@ -249,6 +231,31 @@ LANNER_RUN(RavelIndex) {
   });
 }
 
+// in: x, the offsets into its memory, and for each of them a block: a row-major tensor of the sizes in the attributes.
+LANNER_RUN(PutInto) {
+  const Tensor &x = r.in[0], &offsets = r.in[1], &src = r.in[2];
+  const auto& [left, strides] = r.attrs.get<PutIntoAttrs>();
+  const int64_t block = element_count(left), item = static_cast<int64_t>(itemsize(x.dtype()));
+  int64_t run = 1;  // elements that lie side by side in both
+  int outer = left.size();
+  while (outer > 0 && (strides[outer - 1] == run || left[outer - 1] == 1)) run *= left[--outer];
+  const int64_t runs = block / run;
+  parallel_for(runs, kMoveGrain / std::max<int64_t>(1, run * offsets.size()), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      int64_t offset = 0, at = i;
+      for (int axis = outer - 1; axis >= 0; --axis) {
+        offset += at % left[axis] * strides[axis];
+        at /= left[axis];
+      }
+      // The offsets are no longer indices: a size of 0 leaves negative ones as they are.
+      kernels().put_rows(
+          static_cast<char*>(x.raw()) + offset * item, offsets.data<int64_t>(),
+          static_cast<char*>(src.raw()) + i * run * item,
+          {.count = offsets.size(), .size = 0, .x_stride = item, .src_stride = block * item, .bytes = run * item});
+    }
+  });
+}
+
 // Row i of the output: the indices on axis i. They are found flat in its last row, then taken apart from there.
 LANNER_RUN(Nonzero) {
   const Shape& shape = r.in[0].shape();
@@ -258,13 +265,16 @@ LANNER_RUN(Nonzero) {
   int64_t* out = r.out[0].data<int64_t>();
   int64_t* flat = out + (shape.size() - 1) * count;
   constexpr int64_t kSlice = 1 << 16;
-  std::vector<int64_t> firsts(static_cast<size_t>((n + kSlice - 1) / kSlice) + 1, 0);
+  const int64_t slices = (n + kSlice - 1) / kSlice;
+  const Workspace workspace(static_cast<size_t>(slices + 1) * sizeof(int64_t));
+  int64_t* firsts = workspace.as<int64_t>();  // of each slice's, among all
+  firsts[0] = 0;
   parallel_for(n, kSlice, [&](int64_t begin, int64_t end) {
-    firsts[static_cast<size_t>(begin / kSlice) + 1] = kernels().count_true(mask + begin, end - begin);
+    firsts[begin / kSlice + 1] = kernels().count_true(mask + begin, end - begin);
   });
-  for (size_t i = 1; i < firsts.size(); ++i) firsts[i] += firsts[i - 1];
+  for (int64_t i = 1; i <= slices; ++i) firsts[i] += firsts[i - 1];
   parallel_for(n, kSlice, [&](int64_t begin, int64_t end) {
-    kernels().find_true(mask + begin, end - begin, begin, flat + firsts[static_cast<size_t>(begin / kSlice)]);
+    kernels().find_true(mask + begin, end - begin, begin, flat + firsts[begin / kSlice]);
   });
   if (shape.size() == 1) return;
   parallel_for(count, kMoveGrain / 4, [&](int64_t begin, int64_t end) {

@@ -6,7 +6,9 @@
 #include "cpu/strided.h"
 #include "lanner/autodiff.h"
 #include "lanner/ops/elementwise.h"
+#include "lanner/ops/shape.h"
 #include "lanner/parallel.h"
+#include "ops/assign.h"
 #include "ops/elementwise.h"
 
 namespace lanner {
@@ -14,7 +16,7 @@ namespace {
 
 cpu::Operand operand(const Tensor& x, const Dims& strides) { return {x.raw(), x.dtype(), x.dtype(), strides}; }
 
-void copy_into(const Tensor& dst, const Tensor& src) {
+void copy_apart(const Tensor& dst, const Tensor& src) {
   cpu::run_copy(dst.shape(), operand(dst, dst.strides()), operand(src, broadcast_strides(src, dst.shape())));
 }
 
@@ -27,6 +29,12 @@ FullAttrs value_bytes(const Tensor& value, DType dtype) {
   FullAttrs a{};
   const cpu::Operand to{a.bytes, dtype, dtype, {}};
   cpu::run_copy({}, to, operand(value, {}));
+  return a;
+}
+
+FullAttrs value_bytes(double value, DType dtype) {
+  FullAttrs a{};
+  cpu::run_copy({}, {a.bytes, dtype, dtype, {}}, {&value, DType::Float64, DType::Float64, {}});
   return a;
 }
 
@@ -60,6 +68,15 @@ bool overlap(const Tensor& a, const Tensor& b) {
   return a_begin < b_end && b_begin < a_end;
 }
 
+bool same_elements(const Tensor& a, const Tensor& b) {
+  return a.raw() == b.raw() && a.dtype() == b.dtype() && a.shape() == b.shape() && a.strides() == b.strides();
+}
+
+// Where nothing will be written: will_write()'s errors without its count.
+void check_writable(const char* op, const Tensor& x) {
+  if (grad_enabled() && x.requires_grad()) x.will_write(op);
+}
+
 struct ArangeAttrs {
   double start, step;
   int64_t integer_start, integer_step;
@@ -75,9 +92,8 @@ Tensor create(Op op, const Attrs& attrs, const Shape& shape, DType dtype) {
 }
 
 template <class T, class F>
-void generate(const Tensor& out, F f) {
-  T* p = out.data<T>();
-  parallel_for(out.size(), 16384, [&](int64_t begin, int64_t end) {
+void generate(T* p, int64_t n, F f) {
+  parallel_for(n, 16384, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) p[i] = static_cast<T>(f(i));
   });
 }
@@ -85,10 +101,11 @@ void generate(const Tensor& out, F f) {
 // Computed in float64 or int64, then cast.
 template <class T, class F>
 void generate_as(const Tensor& out, F f) {
-  if (out.dtype() == DTypeOf<T>::value) return generate<T>(out, f);
-  const Tensor wide = Tensor::empty(out.shape(), DTypeOf<T>::value);
-  generate<T>(wide, f);
-  copy_into(out, wide);
+  if (out.dtype() == DTypeOf<T>::value) return generate<T>(out.data<T>(), out.size(), f);
+  const Workspace wide(static_cast<size_t>(out.size()) * sizeof(T));
+  generate<T>(wide.as<T>(), out.size(), f);
+  const DType dtype = DTypeOf<T>::value;
+  cpu::run_copy(out.shape(), operand(out, out.strides()), {wide.data(), dtype, dtype, contiguous_strides(out.shape())});
 }
 
 }  // namespace
@@ -109,21 +126,18 @@ Tensor contiguous(const Tensor& x) { return x.is_contiguous() ? x : copy(x); }
 void copy_(const Tensor& dst, const Tensor& src) {
   check<ShapeError>(broadcast_shapes(dst.shape(), src.shape(), "copy_") == dst.shape(), "copy_: a value of shape ",
                     src.shape(), " does not fit into ", dst.shape());
+  if (dst.size() == 0 || same_elements(dst, src)) return check_writable("copy_", dst);
+  if (src.is_weak() && src.size() == 1) return fill_(dst, src);
+  const Tensor in[] = {dst, src};
   dst.will_write("copy_");
-  if (dst.size() == 0) return;
-  const bool same_layout = dst.raw() == src.raw() && dst.dtype() == src.dtype() && dst.shape() == src.shape() &&
-                           dst.strides() == src.strides();
-  if (same_layout) return;
-  if (!overlap(dst, src)) return copy_into(dst, src);
-  const Tensor apart = Tensor::empty(src.shape(), src.dtype());
-  copy_into(apart, src);
-  copy_into(dst, apart);
+  emit(Op::Assign, in, {}, {});
 }
 
 void fill_(const Tensor& dst, const Tensor& value) {
   check<ShapeError>(value.size() == 1, "fill_: expected one value, got a tensor of shape ", value.shape());
+  if (!value.is_weak()) return copy_(dst, reshape(value.detach(), {}));
   dst.will_write("fill_");
-  fill(dst, value_bytes(value, dst.dtype()));
+  emit(Op::Fill, std::span(&dst, 1), value_bytes(value, dst.dtype()), {});
 }
 
 void fill_(const Tensor& dst, double value) { fill_(dst, Tensor::weak(value)); }
@@ -132,6 +146,7 @@ void fill_(const Tensor& dst, double value) { fill_(dst, Tensor::weak(value)); }
 
 Tensor full(const Shape& shape, const Tensor& value, DType dtype) {
   check<ShapeError>(value.size() == 1, "full: expected one value, got a tensor of shape ", value.shape());
+  if (!value.is_weak()) return copy(broadcast_to(reshape(cast(value.detach(), dtype), {}), shape));
   return create(Op::Full, value_bytes(value, dtype), shape, dtype);
 }
 
@@ -176,10 +191,40 @@ Tensor eye(int64_t rows, int64_t columns, int64_t k, DType dtype) {
 
 }  // namespace ops
 
-LANNER_RUN(Cast) { copy_into(r.out[0], r.in[0]); }
+void copy_into(const Tensor& dst, const Tensor& src) {
+  if (dst.size() == 0 || same_elements(dst, src)) return;
+  if (!overlap(dst, src)) return copy_apart(dst, src);
+  const Workspace apart(static_cast<size_t>(src.size()) * itemsize(src.dtype()));
+  const cpu::Operand copied{apart.data(), src.dtype(), src.dtype(), contiguous_strides(src.shape())};
+  cpu::run_copy(src.shape(), copied, operand(src, src.strides()));
+  cpu::Operand from = copied;
+  from.strides = broadcast_strides(src.shape(), copied.strides, dst.shape());
+  cpu::run_copy(dst.shape(), operand(dst, dst.strides()), from);
+}
+
+void copy_into(const Part& dst, const Part& src, const Shape& shape) {
+  const auto place = [](const Part& p) {
+    char* first = static_cast<char*>(p.of.raw()) + p.offset * static_cast<int64_t>(itemsize(p.of.dtype()));
+    return cpu::Operand{first, p.of.dtype(), p.of.dtype(), p.strides};
+  };
+  cpu::run_copy(shape, place(dst), place(src));
+}
+
+void fill_into(const Tensor& dst, double value) { fill(dst, value_bytes(value, dst.dtype())); }
+
+// in: what is written to, the value.
+LANNER_RUN(Assign) { copy_into(r.in[0], r.in[1]); }
+LANNER_RUN(Fill) { fill(r.in[0], r.attrs.get<FullAttrs>()); }
+// in: a row-major sum, what is added to it, of the same shape and dtype.
+LANNER_RUN(AddInto) {
+  Tensor sum = r.in[0];
+  run_elementwise({Op::Add, r.in, std::span(&sum, 1), r.attrs});
+}
+
+LANNER_RUN(Cast) { copy_apart(r.out[0], r.in[0]); }
 LANNER_VJP(Cast) { return {is_floating(v.in[0].dtype()) ? ops::cast(v.g[0], v.in[0].dtype()) : Tensor()}; }
 
-LANNER_RUN(Copy) { copy_into(r.out[0], r.in[0]); }
+LANNER_RUN(Copy) { copy_apart(r.out[0], r.in[0]); }
 LANNER_VJP(Copy) { return {v.g[0]}; }
 
 LANNER_RUN(Full) { fill(r.out[0], r.attrs.get<FullAttrs>()); }
@@ -206,8 +251,11 @@ LANNER_RUN(Eye) {
   const int64_t row = std::max<int64_t>(0, -k), column = std::max<int64_t>(0, k);
   const int64_t n = std::max<int64_t>(0, std::min(rows - row, columns - column));
   if (n == 0) return;
-  const Tensor diagonal = out.view({n}, {columns + 1}, row * columns + column);
-  fill(diagonal, value_bytes(Tensor::weak(1), out.dtype()));
+  const FullAttrs one = value_bytes(1.0, out.dtype());
+  const cpu::Operand diagonal{
+      static_cast<char*>(out.raw()) + (row * columns + column) * static_cast<int64_t>(itemsize(out.dtype())),
+      out.dtype(), out.dtype(), Dims{columns + 1}};
+  cpu::run_copy({n}, diagonal, {const_cast<char*>(one.bytes), out.dtype(), out.dtype(), Dims{0}});
 }
 
 }  // namespace lanner

@@ -98,13 +98,15 @@ DType run_dtype(Op op, std::span<const Tensor> in, DType out) {
 
 }  // namespace
 
-Dims broadcast_strides(const Tensor& x, const Shape& shape) {
-  if (x.shape() == shape) return x.strides();
-  Dims strides = Dims::filled(shape.size(), 0);
-  const int lead = shape.size() - x.ndim();
-  for (int i = 0; i < x.ndim(); ++i) strides[lead + i] = x.shape()[i] == 1 ? 0 : x.strides()[i];
-  return strides;
+Dims broadcast_strides(const Shape& x, const Dims& strides, const Shape& shape) {
+  if (x == shape) return strides;
+  Dims out = Dims::filled(shape.size(), 0);
+  const int lead = shape.size() - x.size();
+  for (int i = 0; i < x.size(); ++i) out[lead + i] = x[i] == 1 ? 0 : strides[i];
+  return out;
 }
+
+Dims broadcast_strides(const Tensor& x, const Shape& shape) { return broadcast_strides(x.shape(), x.strides(), shape); }
 
 Tensor elementwise(Op op, std::initializer_list<Tensor> in, const ElementwiseParams& params) {
   const std::span<const Tensor> inputs(in.begin(), in.size());

@@ -18,5 +18,6 @@ void run_elementwise(const Run& r);
 
 // x's strides for a walk over `shape`, 0 where x is repeated.
 Dims broadcast_strides(const Tensor& x, const Shape& shape);
+Dims broadcast_strides(const Shape& x, const Dims& strides, const Shape& shape);
 
 }  // namespace lanner

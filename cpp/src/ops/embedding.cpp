@@ -24,6 +24,7 @@ struct Bags {
 Bags cut(const Tensor& offsets, int64_t n, bool include_last) {
   check<ShapeError>(offsets.ndim() == 1, "embedding_bag: offsets must have 1 dimension, got shape ", offsets.shape());
   const Tensor index = as_index("embedding_bag", "offsets", offsets);
+  offsets.will_read("embedding_bag: offsets");
   const int64_t* at = index.data<int64_t>();
   Bags bags{{at, at + index.size()}, {at + (index.size() > 0), at + index.size()}};
   check<ShapeError>(!include_last || index.size() > 0, "embedding_bag: include_last_offset expects at least 1 offset");

@@ -164,9 +164,8 @@ Tensor lasting(const Tensor& index, const Shape& x, int axis, DType dtype) {
   const Shape& shape = index.shape();
   Shape line = Dims::filled(shape.size(), 1);
   line[axis] = shape[axis];
-  std::vector<int64_t> numbers(static_cast<size_t>(shape[axis]));
-  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<int64_t>(i);
-  const Tensor order = ops::contiguous(ops::broadcast_to(Tensor::from_vector(numbers, line), shape));
+  const Tensor numbers = ops::arange(int64_t{0}, shape[axis], int64_t{1}, DType::Int64);
+  const Tensor order = ops::contiguous(ops::broadcast_to(ops::reshape(numbers, line), shape));
   const Tensor last = ops::scatter_into_zeros(x, index, order, axis, false);
   return ops::cast(ops::equal(ops::gather(last, index, axis), order), dtype);
 }

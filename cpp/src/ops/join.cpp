@@ -12,6 +12,7 @@
 #include "lanner/ops/reduce.h"
 #include "lanner/ops/shape.h"
 #include "lanner/parallel.h"
+#include "ops/assign.h"
 #include "ops/indexing.h"
 #include "ops/op.h"
 
@@ -37,11 +38,13 @@ struct TriangleAttrs {
   bool upper;
 };
 
-Tensor inner_view(const Tensor& padded, const Dims& before, const Shape& shape) {
+Part inner_part(const Tensor& padded, const Dims& before) {
   int64_t offset = 0;
-  for (int i = 0; i < shape.size(); ++i) offset += before[i] * padded.strides()[i];
-  return padded.view(shape, padded.strides(), offset);
+  for (int i = 0; i < before.size(); ++i) offset += before[i] * padded.strides()[i];
+  return {padded, padded.strides(), offset};
 }
+
+Part whole(const Tensor& x) { return {x, x.strides()}; }
 
 // Which element of an axis of n stands at place i of the padded axis, where 0 is the first of the n.
 int64_t padded_from(int64_t i, int64_t n, ops::PadMode mode) {
@@ -228,6 +231,7 @@ Tensor repeat(const Tensor& x, const Tensor& repeats, int64_t axis) {
   check<ShapeError>(x.ndim() > 0, "repeat: x must have at least 1 dimension");
   const int a = normalize_axis(axis, x.ndim(), "repeat");
   const Tensor counts = as_index("repeat", "repeats", repeats);
+  counts.will_read("repeat");
   if (counts.size() == 1) return repeat(x, counts.item_int(), a);
   check<ShapeError>(counts.ndim() == 1 && counts.size() == x.shape()[a], "repeat: repeats expect shape [", x.shape()[a],
                     "], one number for each element of axis ", a, ", got ", counts.shape());
@@ -287,21 +291,21 @@ LANNER_RUN(Concat) {
   const int axis = r.attrs.get<AxisAttrs>().axis;
   const Tensor& out = r.out[0];
   const int64_t item = static_cast<int64_t>(itemsize(out.dtype()));
-  const AxisView whole(out.shape(), axis);
+  const AxisView view(out.shape(), axis);
   int64_t start = 0;
   for (const Tensor& x : r.in) {
-    const int64_t row = x.shape()[axis] * whole.inner * item, step = whole.size * whole.inner * item;
+    const int64_t row = x.shape()[axis] * view.inner * item, step = view.size * view.inner * item;
     if (!x.is_contiguous()) {
       Dims before = Dims::filled(x.ndim(), 0);
       before[axis] = start;
-      if (x.size() > 0) ops::copy_(inner_view(out, before, x.shape()), x);
+      if (x.size() > 0) copy_into(inner_part(out, before), whole(x), x.shape());
     } else if (row > 0) {
       const char* from = static_cast<const char*>(x.raw());
-      char* to = static_cast<char*>(out.raw()) + start * whole.inner * item;
-      if (whole.outer == 1)
+      char* to = static_cast<char*>(out.raw()) + start * view.inner * item;
+      if (view.outer == 1)
         copy_bytes(to, from, row);
       else
-        parallel_for(whole.outer, 4 * kMoveGrain / row, [&](int64_t begin, int64_t end) {
+        parallel_for(view.outer, 4 * kMoveGrain / row, [&](int64_t begin, int64_t end) {
           kernels().copy_rows(from + begin * row, row, to + begin * step, step, end - begin, row);
         });
     }
@@ -325,8 +329,8 @@ LANNER_VJP(Split) {
 
 LANNER_RUN(Pad) {
   const auto& a = r.attrs.get<PadAttrs>();
-  ops::fill_(r.out[0], a.value);
-  if (r.in[0].size() > 0) ops::copy_(inner_view(r.out[0], a.before, r.in[0].shape()), r.in[0]);
+  fill_into(r.out[0], a.value);
+  if (r.in[0].size() > 0) copy_into(inner_part(r.out[0], a.before), whole(r.in[0]), r.in[0].shape());
 }
 
 LANNER_VJP(Pad) {
@@ -341,7 +345,7 @@ LANNER_RUN(PadEdges) {
   const auto& a = r.attrs.get<PadEdgesAttrs>();
   const Tensor &x = r.in[0], &out = r.out[0];
   if (out.size() == 0) return;
-  ops::copy_(inner_view(out, a.before, x.shape()), x);
+  copy_into(inner_part(out, a.before), whole(x), x.shape());
   Dims before = a.before;
   Shape shape = x.shape();
   for (int axis = 0; axis < shape.size(); ++axis) {
@@ -349,9 +353,9 @@ LANNER_RUN(PadEdges) {
     shape[axis] = 1;
     const auto slice = [&](int64_t i) {
       before[axis] = first + i;
-      return inner_view(out, before, shape);
+      return inner_part(out, before);
     };
-    const auto fill = [&](int64_t i) { ops::copy_(slice(i), slice(padded_from(i, n, a.mode))); };
+    const auto fill = [&](int64_t i) { copy_into(slice(i), slice(padded_from(i, n, a.mode)), shape); };
     for (int64_t i = -first; i < 0; ++i) fill(i);
     for (int64_t i = n; i < n + a.after[axis]; ++i) fill(i);
     before[axis] = 0;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
+#include <optional>
 #include <utility>
 
 #include "cpu/dispatch.h"
@@ -9,46 +11,21 @@
 #include "lanner/autodiff.h"
 #include "lanner/ops.h"
 #include "lanner/parallel.h"
-#include "ops/assign.h"
 #include "ops/op.h"
 
 namespace lanner {
 namespace {
 
-// One step's inputs are columns of `count` tensors each: parameters, gradients, then up to three of state. Attributes
-// hold what the user chose and the step, not what follows from them, so that a recorded step can be run for another.
+// One step's inputs are columns of `count` tensors each: parameters, gradients, up to three of state, then the steps
+// where there are any (and NAdam's products), which the op counts up itself: run again, a recorded step is the next one.
 struct SgdAttrs {
   optim::SgdOptions options;
   int64_t count;
   bool first;
 };
-struct AdagradAttrs {
-  optim::AdagradOptions options;
-  int64_t count, step;
-};
-struct RmspropAttrs {
-  optim::RmspropOptions options;
-  int64_t count;
-};
-struct AdadeltaAttrs {
-  optim::AdadeltaOptions options;
-  int64_t count;
-};
-struct AdamAttrs {
-  optim::AdamOptions options;
-  int64_t count, step;
-};
-struct AdamaxAttrs {
-  optim::AdamaxOptions options;
-  int64_t count, step;
-};
-struct NadamAttrs {
-  optim::NadamOptions options;
-  int64_t count, step;
-  double mu_product;
-};
-struct LionAttrs {
-  optim::LionOptions options;
+template <class Options>
+struct StepAttrs {
+  Options options;
   int64_t count;
 };
 
@@ -59,10 +36,11 @@ template <class T, class Scalars>
 using UpdateFn = void (*)(const Scalars&, const cpu::OptimSlice<T>&);
 
 // All elements of all parameters in one parallel loop: a slice may begin in one parameter and end in another.
+// scalars[i * step] are those of parameter i.
 template <class T, class Scalars>
-void update_all(std::span<const Tensor> in, int64_t count, const Scalars& scalars, UpdateFn<T, Scalars> update) {
-  const int columns = static_cast<int>(static_cast<int64_t>(in.size()) / count);
-  Workspace workspace(static_cast<size_t>(count + 1) * sizeof(int64_t));
+void update_all(std::span<const Tensor> in, int64_t count, int states, const Scalars* scalars, int step,
+                UpdateFn<T, Scalars> update) {
+  const Workspace workspace(static_cast<size_t>(count + 1) * sizeof(int64_t));
   int64_t* first = workspace.as<int64_t>();  // of each parameter's elements, among all
   first[0] = 0;
   for (int64_t i = 0; i < count; ++i) first[i + 1] = first[i] + in[static_cast<size_t>(i)].size();
@@ -73,27 +51,49 @@ void update_all(std::span<const Tensor> in, int64_t count, const Scalars& scalar
       cpu::OptimSlice<T> slice{};
       slice.p = in[static_cast<size_t>(i)].data<T>() + at;
       slice.g = in[static_cast<size_t>(count + i)].data<T>() + at;
-      for (int s = 0; s < columns - 2; ++s)
-        slice.state[s] = in[static_cast<size_t>((s + 2) * count + i)].data<T>() + at;
+      for (int s = 0; s < states; ++s) slice.state[s] = in[static_cast<size_t>((s + 2) * count + i)].data<T>() + at;
       slice.n = n;
-      update(scalars, slice);
+      update(scalars[i * step], slice);
       begin += n;
     }
   });
 }
 
 template <class Scalars>
-void update_all(const Run& r, int64_t count, const Scalars& scalars, UpdateFn<float, Scalars> f32,
+void update_all(const Run& r, int64_t count, int states, const Scalars* scalars, int step, UpdateFn<float, Scalars> f32,
                 UpdateFn<double, Scalars> f64) {
   if (r.in[0].dtype() == DType::Float32)
-    update_all<float>(r.in, count, scalars, f32);
+    update_all<float>(r.in, count, states, scalars, step, f32);
   else
-    update_all<double>(r.in, count, scalars, f64);
+    update_all<double>(r.in, count, states, scalars, step, f64);
+}
+
+int columns(const Run& r, int64_t count) { return static_cast<int>(static_cast<int64_t>(r.in.size()) / count); }
+
+// Without steps: the same scalars for all.
+template <class Scalars>
+void update_all(const Run& r, int64_t count, const Scalars& scalars, UpdateFn<float, Scalars> f32,
+                UpdateFn<double, Scalars> f64) {
+  update_all(r, count, columns(r, count) - 2, &scalars, 0, f32, f64);
+}
+
+// scalars_at(step of the parameter, the parameter's number); the steps are column `at`, the last state stands before.
+template <class Scalars, class ScalarsAt>
+void update_at_step(const Run& r, int64_t count, int at, ScalarsAt scalars_at, UpdateFn<float, Scalars> f32,
+                    UpdateFn<double, Scalars> f64) {
+  const Workspace workspace(static_cast<size_t>(count) * sizeof(Scalars));
+  Scalars* scalars = workspace.as<Scalars>();
+  for (int64_t i = 0; i < count; ++i) {
+    const double step = *r.in[static_cast<size_t>(at * count + i)].data<float>() += 1;
+    new (scalars + i) Scalars(scalars_at(step, i));
+  }
+  update_all<Scalars>(r, count, at - 2, scalars, 1, f32, f64);
 }
 
 struct Column {
   const char* name;
   const Tensors* tensors;
+  std::optional<DType> number{};  // of 0-d tensors, not of the parameters' shapes
 };
 
 // Checks a step's arguments, and runs `op` once for each group of parameters that agree in dtype and in `same`.
@@ -108,15 +108,7 @@ class Step {
       const Tensor& p = params[i];
       check<DTypeError>(p.dtype() == DType::Float32 || p.dtype() == DType::Float64, name, ": parameter ", i, " is ",
                         dtype_name(p.dtype()), "; float32 and float64 can be optimized");
-      for (const Column& c : columns_) {
-        const Tensor& t = (*c.tensors)[i];
-        check<ShapeError>(t.defined() && t.shape() == p.shape(), name, ": ", c.name, "[", i, "] has shape ",
-                          t.defined() ? to_string(t.shape()) : "none", ", its parameter ", p.shape());
-        check<DTypeError>(t.dtype() == p.dtype(), name, ": ", c.name, "[", i, "] is ", dtype_name(t.dtype()),
-                          ", its parameter ", dtype_name(p.dtype()));
-        check<ShapeError>(&c == columns_.data() || t.is_contiguous(), name, ": ", c.name, "[", i,
-                          "] must be row-major, as its optimizer made it");
-      }
+      for (const Column& c : columns_) check_state(c, i, p);
     }
   }
 
@@ -136,27 +128,41 @@ class Step {
     }
   }
 
+  // Of all parameters, with no more attributes than options.
+  template <class Options>
+  void run(Op op, const Options& options) const {
+    run(
+        op, [](size_t, size_t) { return true; },
+        [&](size_t, int64_t count) { return StepAttrs<Options>{options, count}; });
+  }
+
  private:
+  bool is_gradient(const Column& c) const { return &c == columns_.data(); }
+
+  void check_state(const Column& c, size_t i, const Tensor& p) const {
+    const Tensor& t = (*c.tensors)[i];
+    const Shape expected = c.number ? Shape{} : p.shape();
+    check<ShapeError>(t.defined() && t.shape() == expected, name_, ": ", c.name, "[", i, "] has shape ",
+                      t.defined() ? to_string(t.shape()) : "none", c.number ? ", expected " : ", its parameter ",
+                      expected);
+    const DType dtype = c.number.value_or(p.dtype());
+    check<DTypeError>(t.dtype() == dtype, name_, ": ", c.name, "[", i, "] is ", dtype_name(t.dtype()),
+                      c.number ? ", expected " : ", its parameter ", dtype_name(dtype));
+    check<ShapeError>(is_gradient(c) || t.is_contiguous(), name_, ": ", c.name, "[", i,
+                      "] must be row-major, as its optimizer made it");
+  }
+
   void run_group(Op op, const std::vector<size_t>& group, const Attrs& attrs) const {
     Tensors in;
     in.reserve(group.size() * (1 + columns_.size()));
-    for (const size_t i : group) {
-      params_[i].will_write(name_);
-      in.push_back(ops::contiguous(params_[i]));
-    }
+    for (const size_t i : group) in.push_back(ops::contiguous(params_[i]));
     for (const Column& c : columns_)
-      for (const size_t i : group) {
-        const Tensor& t = (*c.tensors)[i];
-        if (&c == columns_.data()) {
-          in.push_back(ops::contiguous(t));
-        } else {
-          t.will_write(name_);
-          in.push_back(t);
-        }
-      }
+      for (const size_t i : group) in.push_back(is_gradient(c) ? ops::contiguous((*c.tensors)[i]) : (*c.tensors)[i]);
+    for (size_t k = 0; k < in.size(); ++k)
+      if (k / group.size() != 1) in[k].will_write(name_);  // all but the gradients
     emit(op, in, attrs, {});
     for (size_t k = 0; k < group.size(); ++k)
-      if (!params_[group[k]].is_contiguous()) assign(params_[group[k]], in[k]);
+      if (!params_[group[k]].is_contiguous()) ops::copy_(params_[group[k]], in[k]);
   }
 
   const char* name_;
@@ -164,76 +170,78 @@ class Step {
   std::vector<Column> columns_;
 };
 
-void check_steps(const char* op, size_t params, size_t steps) {
-  check<ShapeError>(steps == params, op, ": expected one of steps for each of ", params, " parameters, got ", steps);
-}
+struct ScaleAttrs {
+  double max_norm;
+};
 
-constexpr auto kAllSame = [](size_t, size_t) { return true; };
+template <class T>
+void scale_gradient(T* g, int64_t n, T scale) {
+  parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) g[i] *= scale;
+  });
+}
 
 }  // namespace
 
 namespace optim {
 
-void sgd(const Tensors& params, const Tensors& grads, const Tensors& momentum_buffers, const Steps& steps,
+void sgd(const Tensors& params, const Tensors& grads, const Tensors& momentum_buffers, const std::vector<bool>& first,
          const SgdOptions& o) {
-  check_steps("sgd", params.size(), steps.size());
-  const auto attrs = [&](size_t i, int64_t count) { return SgdAttrs{o, count, steps[i] == 1}; };
-  if (o.momentum == 0) return Step("sgd", params, {{"grads", &grads}}).run(Op::SgdStep, kAllSame, attrs);
+  check<ShapeError>(first.size() == params.size(), "sgd: expected one of first for each of ", params.size(),
+                    " parameters, got ", first.size());
+  const auto attrs = [&](size_t i, int64_t count) { return SgdAttrs{o, count, first[i]}; };
+  if (o.momentum == 0)
+    return Step("sgd", params, {{"grads", &grads}}).run(Op::SgdStep, [](size_t, size_t) { return true; }, attrs);
   Step("sgd", params, {{"grads", &grads}, {"momentum_buffers", &momentum_buffers}})
-      .run(Op::SgdStep, [&](size_t a, size_t b) { return (steps[a] == 1) == (steps[b] == 1); }, attrs);
+      .run(Op::SgdStep, [&](size_t a, size_t b) { return first[a] == first[b]; }, attrs);
 }
 
-void adagrad(const Tensors& params, const Tensors& grads, const Tensors& state_sums, const Steps& steps,
+void adagrad(const Tensors& params, const Tensors& grads, const Tensors& state_sums, const Tensors& steps,
              const AdagradOptions& o) {
-  check_steps("adagrad", params.size(), steps.size());
-  Step("adagrad", params, {{"grads", &grads}, {"state_sums", &state_sums}})
-      .run(
-          Op::AdagradStep, [&](size_t a, size_t b) { return steps[a] == steps[b]; },
-          [&](size_t i, int64_t count) { return AdagradAttrs{o, count, steps[i]}; });
+  Step("adagrad", params, {{"grads", &grads}, {"state_sums", &state_sums}, {"steps", &steps, DType::Float32}})
+      .run(Op::AdagradStep, o);
 }
 
 void rmsprop(const Tensors& params, const Tensors& grads, const Tensors& square_avgs, const Tensors& grad_avgs,
-             const Tensors& momentum_buffers, const RmspropOptions& o) {
-  const auto attrs = [&](size_t, int64_t count) { return RmspropAttrs{o, count}; };
+             const Tensors& momentum_buffers, const Tensors& steps, const RmspropOptions& o) {
   const Column g{"grads", &grads}, square{"square_avgs", &square_avgs}, average{"grad_avgs", &grad_avgs},
-      momentum{"momentum_buffers", &momentum_buffers};
+      momentum{"momentum_buffers", &momentum_buffers}, counts{"steps", &steps, DType::Float32};
   if (o.centered && o.momentum > 0)
-    Step("rmsprop", params, {g, square, average, momentum}).run(Op::RmspropStep, kAllSame, attrs);
+    Step("rmsprop", params, {g, square, average, momentum, counts}).run(Op::RmspropStep, o);
   else if (o.centered)
-    Step("rmsprop", params, {g, square, average}).run(Op::RmspropStep, kAllSame, attrs);
+    Step("rmsprop", params, {g, square, average, counts}).run(Op::RmspropStep, o);
   else if (o.momentum > 0)
-    Step("rmsprop", params, {g, square, momentum}).run(Op::RmspropStep, kAllSame, attrs);
+    Step("rmsprop", params, {g, square, momentum, counts}).run(Op::RmspropStep, o);
   else
-    Step("rmsprop", params, {g, square}).run(Op::RmspropStep, kAllSame, attrs);
+    Step("rmsprop", params, {g, square, counts}).run(Op::RmspropStep, o);
 }
 
 void adadelta(const Tensors& params, const Tensors& grads, const Tensors& square_avgs, const Tensors& acc_deltas,
-              const AdadeltaOptions& o) {
-  Step("adadelta", params, {{"grads", &grads}, {"square_avgs", &square_avgs}, {"acc_deltas", &acc_deltas}})
-      .run(Op::AdadeltaStep, kAllSame, [&](size_t, int64_t count) { return AdadeltaAttrs{o, count}; });
+              const Tensors& steps, const AdadeltaOptions& o) {
+  Step("adadelta", params,
+       {{"grads", &grads},
+        {"square_avgs", &square_avgs},
+        {"acc_deltas", &acc_deltas},
+        {"steps", &steps, DType::Float32}})
+      .run(Op::AdadeltaStep, o);
 }
 
 void adam(const Tensors& params, const Tensors& grads, const Tensors& exp_avgs, const Tensors& exp_avg_sqs,
-          const Tensors& max_exp_avg_sqs, const Steps& steps, const AdamOptions& o) {
+          const Tensors& max_exp_avg_sqs, const Tensors& steps, const AdamOptions& o) {
   const char* name = o.decoupled_weight_decay ? "adamw" : "adam";
-  check_steps(name, params.size(), steps.size());
   const Column g{"grads", &grads}, average{"exp_avgs", &exp_avgs}, square{"exp_avg_sqs", &exp_avg_sqs},
-      greatest{"max_exp_avg_sqs", &max_exp_avg_sqs};
-  const auto same = [&](size_t a, size_t b) { return steps[a] == steps[b]; };
-  const auto attrs = [&](size_t i, int64_t count) { return AdamAttrs{o, count, steps[i]}; };
+      greatest{"max_exp_avg_sqs", &max_exp_avg_sqs}, counts{"steps", &steps, DType::Float32};
   if (o.amsgrad)
-    Step(name, params, {g, average, square, greatest}).run(Op::AdamStep, same, attrs);
+    Step(name, params, {g, average, square, greatest, counts}).run(Op::AdamStep, o);
   else
-    Step(name, params, {g, average, square}).run(Op::AdamStep, same, attrs);
+    Step(name, params, {g, average, square, counts}).run(Op::AdamStep, o);
 }
 
 void adamax(const Tensors& params, const Tensors& grads, const Tensors& exp_avgs, const Tensors& exp_infs,
-            const Steps& steps, const AdamaxOptions& o) {
-  check_steps("adamax", params.size(), steps.size());
-  Step("adamax", params, {{"grads", &grads}, {"exp_avgs", &exp_avgs}, {"exp_infs", &exp_infs}})
-      .run(
-          Op::AdamaxStep, [&](size_t a, size_t b) { return steps[a] == steps[b]; },
-          [&](size_t i, int64_t count) { return AdamaxAttrs{o, count, steps[i]}; });
+            const Tensors& steps, const AdamaxOptions& o) {
+  Step("adamax", params,
+       {{"grads", &grads}, {"exp_avgs", &exp_avgs}, {"exp_infs", &exp_infs}, {"steps", &steps, DType::Float32}})
+      .run(Op::AdamaxStep, o);
 }
 
 double nadam_momentum(const NadamOptions& o, int64_t step) {
@@ -241,22 +249,52 @@ double nadam_momentum(const NadamOptions& o, int64_t step) {
 }
 
 void nadam(const Tensors& params, const Tensors& grads, const Tensors& exp_avgs, const Tensors& exp_avg_sqs,
-           const std::vector<double>& mu_products, const Steps& steps, const NadamOptions& o) {
-  check_steps("nadam", params.size(), steps.size());
-  check<ShapeError>(mu_products.size() == params.size(), "nadam: expected one of mu_products for each of ",
-                    params.size(), " parameters, got ", mu_products.size());
-  Step("nadam", params, {{"grads", &grads}, {"exp_avgs", &exp_avgs}, {"exp_avg_sqs", &exp_avg_sqs}})
-      .run(
-          Op::NadamStep, [&](size_t a, size_t b) { return steps[a] == steps[b] && mu_products[a] == mu_products[b]; },
-          [&](size_t i, int64_t count) { return NadamAttrs{o, count, steps[i], mu_products[i]}; });
+           const Tensors& mu_products, const Tensors& steps, const NadamOptions& o) {
+  Step("nadam", params,
+       {{"grads", &grads},
+        {"exp_avgs", &exp_avgs},
+        {"exp_avg_sqs", &exp_avg_sqs},
+        {"steps", &steps, DType::Float32},
+        {"mu_products", &mu_products, DType::Float64}})
+      .run(Op::NadamStep, o);
 }
 
 void lion(const Tensors& params, const Tensors& grads, const Tensors& exp_avgs, const LionOptions& o) {
-  Step("lion", params, {{"grads", &grads}, {"exp_avgs", &exp_avgs}})
-      .run(Op::LionStep, kAllSame, [&](size_t, int64_t count) { return LionAttrs{o, count}; });
+  Step("lion", params, {{"grads", &grads}, {"exp_avgs", &exp_avgs}}).run(Op::LionStep, o);
+}
+
+void clip_norm(const Tensors& grads, const Tensor& norm, double max_norm) {
+  check<ShapeError>(norm.size() == 1, "clip_norm: norm must be one number, got shape ", norm.shape());
+  check_floating("clip_norm", "norm", norm);
+  if (grads.empty()) return;
+  const NoGrad off;
+  Tensors in{ops::cast(norm.detach(), DType::Float64)};
+  for (const Tensor& g : grads) {
+    check<DTypeError>(g.dtype() == DType::Float32 || g.dtype() == DType::Float64, "clip_norm: a gradient is ",
+                      dtype_name(g.dtype()), "; float32 and float64 can be clipped");
+    in.push_back(ops::contiguous(g));
+  }
+  for (size_t i = 1; i < in.size(); ++i) in[i].will_write("clip_norm");
+  emit(Op::ScaleGradients, in, ScaleAttrs{max_norm}, {});
+  for (size_t i = 0; i < grads.size(); ++i)
+    if (!grads[i].is_contiguous()) ops::copy_(grads[i], in[i + 1]);
 }
 
 }  // namespace optim
+
+LANNER_RUN(ScaleGradients) {
+  const double max_norm = r.attrs.get<ScaleAttrs>().max_norm;
+  const double wanted = max_norm / (*r.in[0].data<double>() + 1e-6);
+  const double scale = wanted > 1 ? 1 : wanted;  // a NaN stays one
+  if (scale == 1) return;
+  for (size_t i = 1; i < r.in.size(); ++i) {
+    const Tensor& g = r.in[i];
+    if (g.dtype() == DType::Float32)
+      scale_gradient(g.data<float>(), g.size(), static_cast<float>(scale));
+    else
+      scale_gradient(g.data<double>(), g.size(), scale);
+  }
+}
 
 LANNER_RUN(SgdStep) {
   const auto& [o, count, first] = r.attrs.get<SgdAttrs>();
@@ -265,65 +303,83 @@ LANNER_RUN(SgdStep) {
 }
 
 LANNER_RUN(AdagradStep) {
-  const auto& [o, count, step] = r.attrs.get<AdagradAttrs>();
-  const double lr = o.lr / (1 + static_cast<double>(step - 1) * o.lr_decay);
-  const cpu::AdagradScalars c{lr, o.weight_decay, o.eps, o.maximize};
-  update_all(r, count, c, cpu::kernels().optim->adagrad_f32, cpu::kernels().optim->adagrad_f64);
+  const auto& [o, count] = r.attrs.get<StepAttrs<optim::AdagradOptions>>();
+  const auto scalars = [&o = o](double t, int64_t) {
+    return cpu::AdagradScalars{o.lr / (1 + (t - 1) * o.lr_decay), o.weight_decay, o.eps, o.maximize};
+  };
+  update_at_step(r, count, 3, scalars, cpu::kernels().optim->adagrad_f32, cpu::kernels().optim->adagrad_f64);
 }
 
 LANNER_RUN(RmspropStep) {
-  const auto& [o, count] = r.attrs.get<RmspropAttrs>();
-  const cpu::RmspropScalars c{o.lr, o.weight_decay, o.alpha, o.eps, o.momentum, o.centered, o.maximize};
-  update_all(r, count, c, cpu::kernels().optim->rmsprop_f32, cpu::kernels().optim->rmsprop_f64);
+  const auto& [o, count] = r.attrs.get<StepAttrs<optim::RmspropOptions>>();
+  const auto scalars = [&o = o](double, int64_t) {
+    return cpu::RmspropScalars{o.lr, o.weight_decay, o.alpha, o.eps, o.momentum, o.centered, o.maximize};
+  };
+  const int at = columns(r, count) - 1;
+  update_at_step(r, count, at, scalars, cpu::kernels().optim->rmsprop_f32, cpu::kernels().optim->rmsprop_f64);
 }
 
 LANNER_RUN(AdadeltaStep) {
-  const auto& [o, count] = r.attrs.get<AdadeltaAttrs>();
-  const cpu::AdadeltaScalars c{o.lr, o.weight_decay, o.rho, o.eps, o.maximize};
-  update_all(r, count, c, cpu::kernels().optim->adadelta_f32, cpu::kernels().optim->adadelta_f64);
+  const auto& [o, count] = r.attrs.get<StepAttrs<optim::AdadeltaOptions>>();
+  const auto scalars = [&o = o](double, int64_t) {
+    return cpu::AdadeltaScalars{o.lr, o.weight_decay, o.rho, o.eps, o.maximize};
+  };
+  update_at_step(r, count, 4, scalars, cpu::kernels().optim->adadelta_f32, cpu::kernels().optim->adadelta_f64);
 }
 
 LANNER_RUN(AdamStep) {
-  const auto& [o, count, step] = r.attrs.get<AdamAttrs>();
-  const double t = static_cast<double>(step);
-  const cpu::AdamScalars c{o.lr,
-                           o.weight_decay,
-                           o.beta1,
-                           o.beta2,
-                           o.eps,
-                           1 - std::pow(o.beta1, t),
-                           std::sqrt(1 - std::pow(o.beta2, t)),
-                           o.amsgrad,
-                           o.maximize,
-                           o.decoupled_weight_decay};
-  update_all(r, count, c, cpu::kernels().optim->adam_f32, cpu::kernels().optim->adam_f64);
+  const auto& [o, count] = r.attrs.get<StepAttrs<optim::AdamOptions>>();
+  double last = 0;  // parameters mostly stand at the same step
+  cpu::AdamScalars c{};
+  const auto scalars = [&, &o = o](double t, int64_t) {
+    if (t != last)
+      c = {o.lr,
+           o.weight_decay,
+           o.beta1,
+           o.beta2,
+           o.eps,
+           1 - std::pow(o.beta1, t),
+           std::sqrt(1 - std::pow(o.beta2, t)),
+           o.amsgrad,
+           o.maximize,
+           o.decoupled_weight_decay};
+    last = t;
+    return c;
+  };
+  const int at = columns(r, count) - 1;
+  update_at_step(r, count, at, scalars, cpu::kernels().optim->adam_f32, cpu::kernels().optim->adam_f64);
 }
 
 LANNER_RUN(AdamaxStep) {
-  const auto& [o, count, step] = r.attrs.get<AdamaxAttrs>();
-  const double correction = 1 - std::pow(o.beta1, static_cast<double>(step));
-  const cpu::AdamaxScalars c{o.lr, o.weight_decay, o.beta1, o.beta2, o.eps, correction, o.maximize};
-  update_all(r, count, c, cpu::kernels().optim->adamax_f32, cpu::kernels().optim->adamax_f64);
+  const auto& [o, count] = r.attrs.get<StepAttrs<optim::AdamaxOptions>>();
+  const auto scalars = [&o = o](double t, int64_t) {
+    return cpu::AdamaxScalars{o.lr, o.weight_decay, o.beta1, o.beta2, o.eps, 1 - std::pow(o.beta1, t), o.maximize};
+  };
+  update_at_step(r, count, 4, scalars, cpu::kernels().optim->adamax_f32, cpu::kernels().optim->adamax_f64);
 }
 
 LANNER_RUN(NadamStep) {
-  const auto& [o, count, step, mu_product] = r.attrs.get<NadamAttrs>();
-  const double mu = optim::nadam_momentum(o, step), mu_next = optim::nadam_momentum(o, step + 1);
-  const cpu::NadamScalars c{o.weight_decay,
-                            o.beta1,
-                            o.beta2,
-                            o.eps,
-                            1 - std::pow(o.beta2, static_cast<double>(step)),
-                            o.decoupled_weight_decay ? o.lr * o.weight_decay : 0,
-                            o.lr * (1 - mu) / (1 - mu_product),
-                            o.lr * mu_next / (1 - mu_product * mu_next),
-                            o.decoupled_weight_decay,
-                            o.maximize};
-  update_all(r, count, c, cpu::kernels().optim->nadam_f32, cpu::kernels().optim->nadam_f64);
+  const auto& [o, count] = r.attrs.get<StepAttrs<optim::NadamOptions>>();
+  const auto scalars = [&, &o = o, count = count](double t, int64_t i) {
+    const auto step = static_cast<int64_t>(t);
+    const double mu = optim::nadam_momentum(o, step), mu_next = optim::nadam_momentum(o, step + 1);
+    const double product = *r.in[static_cast<size_t>(5 * count + i)].data<double>() *= mu;
+    return cpu::NadamScalars{o.weight_decay,
+                             o.beta1,
+                             o.beta2,
+                             o.eps,
+                             1 - std::pow(o.beta2, t),
+                             o.decoupled_weight_decay ? o.lr * o.weight_decay : 0,
+                             o.lr * (1 - mu) / (1 - product),
+                             o.lr * mu_next / (1 - product * mu_next),
+                             o.decoupled_weight_decay,
+                             o.maximize};
+  };
+  update_at_step(r, count, 4, scalars, cpu::kernels().optim->nadam_f32, cpu::kernels().optim->nadam_f64);
 }
 
 LANNER_RUN(LionStep) {
-  const auto& [o, count] = r.attrs.get<LionAttrs>();
+  const auto& [o, count] = r.attrs.get<StepAttrs<optim::LionOptions>>();
   const cpu::LionScalars c{o.lr, o.weight_decay, o.beta1, o.beta2, o.maximize};
   update_all(r, count, c, cpu::kernels().optim->lion_f32, cpu::kernels().optim->lion_f64);
 }

@@ -9,7 +9,6 @@
 #include "cpu/kernels/random.h"
 #include "lanner/ops.h"
 #include "lanner/parallel.h"
-#include "ops/assign.h"
 #include "ops/op.h"
 
 namespace lanner {
@@ -173,14 +172,12 @@ Tensor dropout2d(const Tensor& x, double p, bool training) {
 
 void uniform_(const Tensor& x, double low, double high) {
   check_floating("uniform_", "x", x);
-  x.will_write("uniform_");
-  assign(x, uniform(x.shape(), low, high, x.dtype()));
+  copy_(x, uniform(x.shape(), low, high, x.dtype()));
 }
 
 void normal_(const Tensor& x, double mean, double std) {
   check_floating("normal_", "x", x);
-  x.will_write("normal_");
-  assign(x, normal(x.shape(), mean, std, x.dtype()));
+  copy_(x, normal(x.shape(), mean, std, x.dtype()));
 }
 
 }  // namespace ops

@@ -2,6 +2,7 @@
 
 #include "lanner/ops/elementwise.h"
 #include "lanner/ops/reduce.h"
+#include "ops/assign.h"
 #include "ops/op.h"
 
 namespace lanner {
@@ -71,14 +72,14 @@ Shape with_inferred_size(const Tensor& x, Shape shape) {
   return shape;
 }
 
-Tensor slice_view(const Tensor& x, const SliceAttrs& a, const Shape& out) {
+Part slice_part(const Tensor& x, const SliceAttrs& a, const Shape& out) {
   Dims strides = x.strides();
   int64_t offset = 0;
   for (int i = 0; i < x.ndim(); ++i) {
     if (out[i] > 0) offset += a.starts[i] * x.strides()[i];
     strides[i] = x.strides()[i] * a.steps[i];
   }
-  return x.view(out, strides, element_count(out) > 0 ? offset : 0);
+  return {x, strides, element_count(out) > 0 ? offset : 0};
 }
 
 }  // namespace
@@ -244,7 +245,8 @@ Tensor slice(const Tensor& x, const Dims& starts, const Dims& stops, const Dims&
                       n);
   }
   const SliceAttrs attrs{starts, steps, x.shape()};
-  return emit_view(Op::Slice, x, attrs, slice_view(x, attrs, out));
+  const Part part = slice_part(x, attrs, out);
+  return emit_view(Op::Slice, x, attrs, x.view(out, part.strides, part.offset));
 }
 
 Tensor narrow(const Tensor& x, int64_t axis, int64_t start, int64_t length) {
@@ -285,8 +287,9 @@ LANNER_VJP(Slice) { return {emit(Op::Unslice, {v.g[0]}, v.attrs, {v.in[0].shape(
 // Zeros, but for the slice.
 LANNER_RUN(Unslice) {
   const auto& a = r.attrs.get<SliceAttrs>();
-  ops::fill_(r.out[0], 0);
-  ops::copy_(slice_view(r.out[0], a, r.in[0].shape()), r.in[0]);
+  fill_into(r.out[0], 0);
+  const Tensor& x = r.in[0];
+  copy_into(slice_part(r.out[0], a, x.shape()), {x, x.strides()}, x.shape());
 }
 
 LANNER_VJP(Unslice) {

@@ -4,6 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from lanner import recording
+
+
+class Hooks(dict[int, Any]):
+    """A module's hooks by number; ``version`` tells that they changed."""
+
+    version = 0
+
+    def __setitem__(self, key: int, hook: Any) -> None:
+        super().__setitem__(key, hook)
+        self.version = recording.changed()
+
+    def pop(self, *args: Any) -> Any:
+        """As dict's."""
+        self.version = recording.changed()
+        return super().pop(*args)
+
 
 class RemovableHandle:
     """What registers a hook returns; ``remove()``, or leaving it as a context, takes the hook away again."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from lanner import _core
+from lanner import _core, recording
 from lanner._core import Tensor
 from lanner.nn import scope
-from lanner.nn.hooks import RemovableHandle
-from lanner.nn.parameter import Parameter
+from lanner.nn.hooks import Hooks, RemovableHandle
+from lanner.nn.parameter import Parameter, overwrite
 from lanner.nn.state import IncompatibleKeys, load_state
 
 M = TypeVar("M", bound="Module")
@@ -37,8 +37,9 @@ class Module:
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
     _transient: set[str]  # names of the buffers that a state dict leaves out
-    _pre_hooks: dict[int, Any]
-    _hooks: dict[int, Any]
+    _pre_hooks: Hooks
+    _hooks: Hooks
+    _version: int  # of all that a recorded forward depends on but for the mode; see lanner.recording
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make the tables, before any __init__: a subclass need not call super().__init__()."""
@@ -51,8 +52,9 @@ class Module:
             _buffers={},
             _modules={},
             _transient=set(),
-            _pre_hooks={},
-            _hooks={},
+            _pre_hooks=Hooks(),
+            _hooks=Hooks(),
+            _version=0,
         )
         return module
 
@@ -74,6 +76,8 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the hooks and ``forward``; an error raised inside gets the layer's path put in front."""
+        if recording.recordings and (notes := recording.current()) is not None:
+            notes.module(self)
         if self._pre_hooks or self._hooks or _core.anomaly_enabled():
             return self._call_watched(args, kwargs)
         try:
@@ -128,8 +132,16 @@ class Module:
 
     # ---- registering ----
 
+    def _changed(self) -> None:
+        self.__dict__["_version"] = recording.changed()
+
     def __setattr__(self, name: str, value: Any) -> None:
         own = self.__dict__
+        if name == "training":
+            if own["training"] != value:
+                own["training"] = value
+                recording.changed()
+            return
         if isinstance(value, Parameter):
             self._claim(name, "_parameters")[name] = value
         elif isinstance(value, Module):
@@ -149,6 +161,11 @@ class Module:
                 raise TypeError(
                     f"{type(self).__name__}.{name} is a buffer; assign a Tensor or None, got {type(value).__name__}"
                 )
+            if value is not None and recording.recordings and recording.current() is not None:
+                raise _core.RecordingError(
+                    f"{type(self).__name__}.{name}: a buffer takes another tensor while the step is recorded, which a "
+                    f"plan could not repeat; write into it instead: self.{name}[...] = value"
+                )
             own["_buffers"][name] = value
         elif name in own["_modules"]:
             if value is not None:
@@ -157,8 +174,10 @@ class Module:
                 )
             own["_modules"][name] = None
         object.__setattr__(self, name, value)
+        self._changed()
 
     def __delattr__(self, name: str) -> None:
+        self._changed()
         for kind in ("_parameters", "_buffers", "_modules"):
             self.__dict__[kind].pop(name, None)
         self._transient.discard(name)
@@ -195,6 +214,7 @@ class Module:
             raise TypeError(f"parameter {name!r} must be a Parameter or None, got {type(param).__name__}")
         self._claim(name, "_parameters")[name] = param
         object.__setattr__(self, name, param)
+        self._changed()
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that is part of the state but not trained; ``persistent=False`` leaves it out of state dicts.
@@ -210,6 +230,7 @@ class Module:
         self._claim(name, "_buffers")[name] = tensor
         (self._transient.discard if persistent else self._transient.add)(name)
         object.__setattr__(self, name, tensor)
+        self._changed()
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Add a child, as ``setattr(self, name, module)`` does.
@@ -226,6 +247,7 @@ class Module:
             raise TypeError(f"module {name!r} must be a Module or None, got {type(module).__name__}")
         self._claim(name, "_modules")[name] = module
         object.__setattr__(self, name, module)
+        self._changed()
 
     register_module = add_module
 
@@ -443,8 +465,10 @@ class Module:
         True
         """
         for parameter in self.parameters():
-            if parameter.grad is not None:
-                parameter.grad = None if set_to_none else _core.zeros_like(parameter.grad)
+            if set_to_none:
+                parameter.grad = None
+            elif parameter.grad is not None:
+                overwrite(parameter.grad, 0.0)
 
     # ---- dtype and device ----
 

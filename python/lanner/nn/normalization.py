@@ -67,11 +67,11 @@ class _BatchNorm(Module):
             expected = " or ".join(map(str, self._ranks))
             raise _core.ShapeError(f"{type(self).__name__}: expected {expected} dimensions, x has shape {x.shape}")
         momentum = 0.0 if self.momentum is None else self.momentum
+        mean, var = self.running_mean, self.running_var
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
-            if self.momentum is None:  # the plain mean of all batches
-                momentum = 1.0 / self.num_batches_tracked.item()
-        mean, var = self.running_mean, self.running_var
+            if self.momentum is None and mean is not None and var is not None:
+                return self._with_plain_mean(x, mean, var, self.num_batches_tracked)
         own_statistics = self.training or mean is None
         if mean is None or var is None or mean.dtype.itemsize > 2:
             return _core.batch_norm(x, mean, var, self.weight, self.bias, own_statistics, momentum, self.eps)
@@ -81,6 +81,16 @@ class _BatchNorm(Module):
         if self.training:
             overwrite(mean, wide_mean.to(mean.dtype))
             overwrite(var, wide_var.to(var.dtype))
+        return y
+
+    def _with_plain_mean(self, x: Tensor, mean: Tensor, var: Tensor, batches: Tensor) -> Tensor:
+        """As `forward` in training, where the statistics kept are the plain mean of those of all batches."""
+        kind = mean.dtype if mean.dtype.itemsize > 2 else _core.float32
+        batch_mean, batch_var = _core.zeros_like(mean, dtype=kind), _core.zeros_like(var, dtype=kind)
+        y = _core.batch_norm(x, batch_mean, batch_var, self.weight, self.bias, True, 1.0, self.eps)
+        share = 1.0 / batches.to(kind)
+        for kept, new in ((mean, batch_mean), (var, batch_var)):
+            overwrite(kept, kept.to(kind) * (1.0 - share) + new * share)
         return y
 
     def extra_repr(self) -> str:

@@ -43,7 +43,7 @@ class Parameter(Tensor):
         return f"Parameter containing:\n{super().__repr__()}"
 
 
-def overwrite(tensor: Tensor, value: Tensor) -> None:
+def overwrite(tensor: Tensor, value: Tensor | float) -> None:
     """Write ``value`` into the memory of ``tensor``, unseen by the tape, which must not need what stood there."""
     recording = _core.set_grad_enabled(False)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from lanner import _core
+from lanner import _core, recording
 from lanner._core import Tensor
 from lanner.optim.optimizer import Optimizer, ParamGroup, StateDict, torch_options
 
@@ -206,10 +206,10 @@ class NAdam(Optimizer):
         beta1, beta2 = group["betas"]
         exp_avgs, exp_avg_sqs, steps = self._states(params, "exp_avg", "exp_avg_sq")
         products = []
-        for p, step in zip(params, steps, strict=True):
+        for p in params:
             state = self.state[p]
-            momentum = _core._nadam_momentum(beta1, group["momentum_decay"], step)
-            state["mu_product"] = state.get("mu_product", 1.0) * momentum
+            if state.get("mu_product") is None:
+                state["mu_product"] = recording.made_once(lambda: _core.ones((), dtype=_core.float64))
             products.append(state["mu_product"])
         _core._nadam(
             params,

@@ -52,7 +52,7 @@ class Adagrad(Optimizer):
         group = self.param_groups[-1]
         for p in group["params"]:
             total = _core.full(p.shape, group["initial_accumulator_value"], dtype=p.dtype)
-            self.state[p] = {"step": 0, "sum": total}
+            self.state[p] = {"step": _core.zeros(()), "sum": total}
 
     def _check(self, group: ParamGroup) -> None:
         self._at_least(group, lr=0, lr_decay=0, weight_decay=0, initial_accumulator_value=0, eps=0)
@@ -114,7 +114,7 @@ class RMSprop(Optimizer):
         self._at_least(group, lr=0, eps=0, momentum=0, weight_decay=0, alpha=0)
 
     def _update(self, group: ParamGroup, params: list[Tensor], grads: list[Tensor]) -> None:
-        square_avgs, _ = self._states(params, "square_avg")
+        square_avgs, steps = self._states(params, "square_avg")
         grad_avgs = self._states(params, "grad_avg", steps=False)[0] if group["centered"] else []
         buffers = self._states(params, "momentum_buffer", steps=False)[0] if group["momentum"] > 0 else []
         _core._rmsprop(
@@ -123,6 +123,7 @@ class RMSprop(Optimizer):
             square_avgs,
             grad_avgs,
             buffers,
+            steps,
             group["lr"],
             group["alpha"],
             group["eps"],
@@ -167,12 +168,13 @@ class Adadelta(Optimizer):
             raise ValueError(f"Adadelta: rho must be from 0 to 1, got {group['rho']!r}")
 
     def _update(self, group: ParamGroup, params: list[Tensor], grads: list[Tensor]) -> None:
-        square_avgs, acc_deltas, _ = self._states(params, "square_avg", "acc_delta")
+        square_avgs, acc_deltas, steps = self._states(params, "square_avg", "acc_delta")
         _core._adadelta(
             params,
             grads,
             square_avgs,
             acc_deltas,
+            steps,
             group["lr"],
             group["rho"],
             group["eps"],

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from copy import deepcopy
 from typing import Any
 
-from lanner import _core
+from lanner import _core, recording
 from lanner._core import Tensor
 
-ParamGroup = dict[str, Any]
 StateDict = dict[str, Any]
 
 # PyTorch's choices of implementation: accepted, and kept in the groups, so that code and state dicts move over.
@@ -17,10 +17,68 @@ StateDict = dict[str, Any]
 _TORCH_OPTIONS = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
 
 
+class ParamGroup(dict[str, Any]):
+    """A group's parameters and options: a dict that tells when it changes, so that compiled steps follow."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.version = recording.changed(recording.OPTIONS)
+
+    def _changed(self) -> None:
+        self.version = recording.changed(recording.OPTIONS)
+
+    def layout(self) -> tuple[Any, ...]:
+        """What decides which state an update needs; while it stays, other values of the options are other attributes
+        of the same op."""
+        params = tuple(id(p) for p in self.get("params", ()))
+        return params, tuple((name, bool(value)) for name, value in self.items() if name != "params")
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        self._changed()
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        self._changed()
+
+    def update(self, *args: Any, **options: Any) -> None:
+        """As dict's."""
+        super().update(*args, **options)
+        self._changed()
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """As dict's."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def pop(self, *args: Any) -> Any:
+        """As dict's."""
+        value = super().pop(*args)
+        self._changed()
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        """As dict's."""
+        item = super().popitem()
+        self._changed()
+        return item
+
+    def clear(self) -> None:
+        """As dict's."""
+        super().clear()
+        self._changed()
+
+    def __ior__(self, other: Any) -> ParamGroup:  # type: ignore[override, misc]
+        self.update(other)
+        return self
+
+
 class State(MutableMapping[Tensor, dict[str, Any]]):
     """State by parameter: by the object itself, since tensors compare by element and may be given other memory."""
 
     def __init__(self) -> None:
+        self.version = recording.changed()
         self._entries: dict[int, tuple[Tensor, dict[str, Any]]] = {}
 
     def __getitem__(self, parameter: Tensor) -> dict[str, Any]:
@@ -28,9 +86,11 @@ class State(MutableMapping[Tensor, dict[str, Any]]):
 
     def __setitem__(self, parameter: Tensor, values: dict[str, Any]) -> None:
         self._entries[id(parameter)] = (parameter, values)
+        self.version = recording.changed()
 
     def __delitem__(self, parameter: Tensor) -> None:
         del self._entries[id(parameter)]
+        self.version = recording.changed()
 
     def __contains__(self, parameter: object) -> bool:
         return id(parameter) in self._entries
@@ -70,6 +130,19 @@ class Optimizer:
         for group in groups:
             self.add_param_group(group)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = vars(cls).get("step")
+        if own is not None:
+            cls.step = _noted(own)  # type: ignore[method-assign]
+
+    def _changed(self) -> None:
+        """Note that a recorded step would find other parameters or other state."""
+        self._version = recording.changed()
+
+    def _versions(self) -> tuple[int, int]:
+        return self._version, self.state.version
+
     @property
     def _name(self) -> str:
         return type(self).__name__
@@ -84,7 +157,7 @@ class Optimizer:
         """
         if not isinstance(param_group, dict):
             raise TypeError(f"{self._name}: a parameter group must be a dict, got {type(param_group).__name__}")
-        group = dict(param_group)
+        group = ParamGroup(param_group)
         if "params" not in group:
             raise ValueError(f'{self._name}: a parameter group needs "params", got {sorted(group)}')
         params = group["params"]
@@ -117,6 +190,7 @@ class Optimizer:
             group.setdefault(name, value)
         self._check(group)
         self.param_groups.append(group)
+        self._changed()
 
     def _check(self, group: ParamGroup) -> None:
         """Raise ValueError for an option out of its range."""
@@ -142,7 +216,9 @@ class Optimizer:
                 if set_to_none:
                     p.grad = None
                 elif p.grad is not None:
-                    p.grad = _core.zeros_like(p)
+                    from lanner.nn.parameter import overwrite
+
+                    overwrite(p.grad, 0.0)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient, in one fused call.
@@ -166,26 +242,44 @@ class Optimizer:
                 if grad is not None:
                     params.append(p)
                     grads.append(grad)
-            if params:
+            if params and recording.recordings:
+                self._recorded_update(group, params, grads)
+            elif params:
                 self._update(group, params, grads)
         return loss
+
+    def _recorded_update(self, group: ParamGroup, params: list[Tensor], grads: list[Tensor]) -> None:
+        notes = recording.current()
+        if notes is None:
+            return self._update(group, params, grads)
+        begin = notes.recorder.mark()
+        self._update(group, params, grads)
+        # For the attributes of the ops alone: parameters have the shapes of their gradients, which are not kept.
+        fused = type(self)._update.__module__.startswith("lanner.optim.")
+        redo = (lambda: self._update(group, params, params)) if fused else None
+        guard = notes.optimizer(self)
+        guard.updates.append(recording.Update(group, begin, notes.recorder.mark(), redo))
 
     def _update(self, group: ParamGroup, params: list[Tensor], grads: list[Tensor]) -> None:
         raise NotImplementedError(f"{self._name} must override _update or step")
 
     def _states(self, params: list[Tensor], *names: str, steps: bool = True) -> list[Any]:
-        """The state tensors ``names`` of each parameter, zeros at first; after them the steps, counted up by one."""
+        """The state tensors ``names`` of each parameter, zeros at first; after them the steps, which the update counts
+        up."""
         columns: list[list[Any]] = [[] for _ in names]
         counts = []
         for p in params:
             state = self.state[p]
             for column, name in zip(columns, names, strict=True):
-                if name not in state:
-                    state[name] = _core.zeros(p.shape, dtype=p.dtype)
-                column.append(state[name])
+                value = state.get(name)
+                if value is None:
+                    value = state[name] = _state_like(p)
+                column.append(value)
             if steps:
-                state["step"] = state.get("step", 0) + 1
-                counts.append(state["step"])
+                count = state.get("step")
+                if count is None:
+                    count = state["step"] = recording.made_once(lambda: _core.zeros(()))
+                counts.append(count)
         return [*columns, counts] if steps else columns
 
     def state_dict(self) -> StateDict:
@@ -209,11 +303,7 @@ class Optimizer:
                     "params": [numbers[id(p)] for p in group["params"]],
                 }
             )
-        state = {
-            numbers[id(p)]: {name: _packed(name, value) for name, value in values.items()}
-            for p, values in self.state.items()
-            if id(p) in numbers
-        }
+        state = {numbers[id(p)]: dict(values) for p, values in self.state.items() if id(p) in numbers}
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: StateDict) -> None:
@@ -244,19 +334,20 @@ class Optimizer:
         groups = []
         for theirs, ours in zip(saved, self.param_groups, strict=True):
             options = {k: deepcopy(v) for k, v in theirs.items() if k not in ("params", "param_names")}
-            group = {**self.defaults, **options, "params": ours["params"]}
+            group = ParamGroup({**self.defaults, **options, "params": ours["params"]})
             if "param_names" in ours:
                 group["param_names"] = ours["param_names"]
             self._check(group)
             groups.append(group)
         self.state, self.param_groups = loaded, groups
+        self._changed()
 
     def _unpacked(self, number: Any, p: Tensor, name: str, value: Any) -> Any:
         if value is None:
             return None
         if name in ("step", "mu_product"):
             number_value = float(value.item() if hasattr(value, "item") else value)
-            return int(number_value) if name == "step" else number_value
+            return _core.tensor(number_value, dtype=_core.float32 if name == "step" else _core.float64)
         if not isinstance(value, Tensor):
             value = _core.tensor(value)
         if value.shape != p.shape:
@@ -274,8 +365,23 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def _packed(name: str, value: Any) -> Any:
-    return _core.tensor(float(value), dtype=_core.float32) if name in ("step", "mu_product") else value
+def _state_like(p: Tensor) -> Tensor:
+    zeros: Tensor = recording.made_once(lambda: _core.zeros(p.shape, dtype=p.dtype))
+    return zeros
+
+
+def _noted(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A `step` of one's own, of which a recording knows no more than that other options need another recording."""
+
+    @functools.wraps(step)
+    def noted(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        notes = recording.current() if recording.recordings else None
+        if notes is not None:
+            guard = notes.optimizer(self)
+            guard.updates += [recording.Update(group, 0, 0, None) for group in self.param_groups]
+        return step(self, *args, **kwargs)
+
+    return noted
 
 
 def torch_options(name: str, given: dict[str, Any]) -> dict[str, Any]:

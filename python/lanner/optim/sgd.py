@@ -54,20 +54,19 @@ class SGD(Optimizer):
 
     def _update(self, group: ParamGroup, params: list[Tensor], grads: list[Tensor]) -> None:
         buffers: list[Tensor] = []
-        steps = [1] * len(params)
+        first = [False] * len(params)
         if group["momentum"] != 0:
             for i, p in enumerate(params):  # PyTorch counts no steps here: the first is the one that finds no buffer
                 state = self.state[p]
                 if state.get("momentum_buffer") is None:
+                    first[i] = True
                     state["momentum_buffer"] = _core.zeros(p.shape, dtype=p.dtype)
-                else:
-                    steps[i] = 2
                 buffers.append(state["momentum_buffer"])
         _core._sgd(
             params,
             grads,
             buffers,
-            steps,
+            first,
             group["lr"],
             group["momentum"],
             group["dampening"],

@@ -50,12 +50,14 @@ def clip_grad_norm_(
     total = get_total_norm(gradients, norm_type)
     if error_if_nonfinite and not math.isfinite(total.item()):
         raise _core.Error(f"clip_grad_norm_: the norm of the gradients is {total.item()}")
+    # Without reading the norm: the same steps whatever it is, so that they can be part of a plan.
+    wide = [g for g in gradients if g.dtype in (_core.float32, _core.float64)]
+    _core._clip_norm(wide, total, max_norm)
     recording = _core.set_grad_enabled(False)
     try:
-        # Without reading the norm: the same steps whatever it is, so that they can be part of a recorded plan.
-        scale = _core.minimum(max_norm / (total + 1e-6), 1.0)
-        for gradient in gradients:  # written to in place: who holds one sees it clipped
-            gradient *= scale
+        for gradient in gradients:
+            if gradient.dtype.itemsize == 2:
+                gradient *= _core.minimum(max_norm / (total + 1e-6), 1.0)
     finally:
         _core.set_grad_enabled(recording)
     return total

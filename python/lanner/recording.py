@@ -1,0 +1,138 @@
+"""What a step that is being recorded is told beside its ops: the modules that ran, the options that were read.
+
+A plan is good for as long as what Python decided while it was recorded would be decided again. Whatever may change that
+counts up one of two numbers, so that a call has two integers to compare where nothing happened.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from lanner import _core
+
+if TYPE_CHECKING:
+    from lanner.nn.module import Module
+    from lanner.optim.optimizer import Optimizer, ParamGroup
+
+STRUCTURE, OPTIONS = 0, 1
+# [number of the last change of modules, parameters or an optimizer's tensors, number of the last change of its options]
+changes: list[int] = _core._changes
+_numbers = itertools.count(1)
+
+
+def changed(what: int = STRUCTURE) -> int:
+    """Note that something changed, under a number that no other change has."""
+    number = next(_numbers)
+    changes[what] = number
+    return number
+
+
+def _version_of(module: Module) -> tuple[int, int, int]:
+    own = module.__dict__
+    return own["_version"], own["_pre_hooks"].version, own["_hooks"].version
+
+
+class ModuleGuard:
+    """A module as it was when it ran."""
+
+    def __init__(self, module: Module) -> None:
+        own = module.__dict__
+        self.module = module
+        self.training = own["training"]
+        tensors = [*own["_parameters"].values(), *own["_buffers"].values()]
+        self.tensors = [(t, hash(t), t.requires_grad) for t in tensors if t is not None]
+        self.version = _version_of(module)
+
+    def holds(self) -> bool:
+        """Whether the plan may be used as it is."""
+        return self.module.__dict__["training"] == self.training
+
+    def lasts(self) -> bool:
+        """Whether the plan can ever be used again."""
+        if _version_of(self.module) != self.version:
+            return False
+        return all(hash(t) == place and t.requires_grad == wanted for t, place, wanted in self.tensors)
+
+
+class Update:
+    """One update of a group's parameters: which of the recorded ops it is, and how to find their attributes anew."""
+
+    def __init__(self, group: ParamGroup, begin: int, end: int, redo: Callable[[], Any] | None) -> None:
+        self.group, self.begin, self.end, self.redo = group, begin, end, redo
+        self.version, self.layout = group.version, group.layout()
+
+
+class OptimizerGuard:
+    """An optimizer as it was when it made a step, and the updates that it made."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer, self.version = optimizer, optimizer._versions()
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.tensors = [(p, hash(p), p.requires_grad) for p in parameters]
+        self.updates: list[Update] = []
+
+    def lasts(self) -> bool:
+        """Whether the plan can ever be used again."""
+        if self.optimizer._versions() != self.version:
+            return False
+        return all(hash(t) == place and t.requires_grad == wanted for t, place, wanted in self.tensors)
+
+
+class Notes:
+    """What was noted in one recording."""
+
+    def __init__(self, recorder: Any) -> None:
+        self.recorder = recorder
+        self.thread = threading.get_ident()
+        self.modules: dict[int, ModuleGuard] = {}
+        self.optimizers: dict[int, OptimizerGuard] = {}
+
+    def module(self, module: Module) -> None:
+        """`module` runs."""
+        if id(module) not in self.modules:
+            self.modules[id(module)] = ModuleGuard(module)
+
+    def optimizer(self, optimizer: Optimizer) -> OptimizerGuard:
+        """`optimizer` makes a step."""
+        return self.optimizers.setdefault(id(optimizer), OptimizerGuard(optimizer))
+
+    def close(self) -> None:
+        """The recording is over: what the step itself did to its modules is part of it."""
+        for guard in self.modules.values():
+            guard.version = _version_of(guard.module)
+        for optimizer in self.optimizers.values():
+            optimizer.version = optimizer.optimizer._versions()
+
+
+# Of all threads; mostly empty, so that a module that runs asks no more than that.
+recordings: list[Notes] = []
+
+
+def current() -> Notes | None:
+    """The recording of this thread, if there is one."""
+    thread = threading.get_ident()
+    return next((notes for notes in recordings if notes.thread == thread), None)
+
+
+@contextmanager
+def noted(recorder: Any) -> Iterator[Notes]:
+    """Inside, what runs on this thread is noted."""
+    notes = Notes(recorder)
+    recordings.append(notes)
+    try:
+        yield notes
+    finally:
+        recordings.remove(notes)
+    notes.close()
+
+
+def made_once(make: Callable[[], Any]) -> Any:
+    """Make a tensor of state that lasts: a recorded step begins with it and does not make it again."""
+    if current() is None:
+        return make()
+    with _core.PauseRecording():
+        return make()
