@@ -10,6 +10,7 @@
 namespace lanner {
 
 thread_local RecordingNotes* recording_notes = nullptr;
+std::atomic<uint64_t> RecordingNotes::count{0};
 
 void RecordingNotes::note_grad(const std::shared_ptr<AutogradMeta>& leaf, bool relied_on) {
   for (const Leaf& known : leaves)
@@ -21,7 +22,7 @@ void RecordingNotes::note_write(const Storage& block) {
   for (const Write& w : writes)
     if (w.block == &block) return;
   std::shared_ptr<Storage> before;
-  if (block.made_in_recording()) {
+  if (block.recording() == number) {
     before = std::make_shared<Storage>(block.bytes());
     std::memcpy(before->data(), block.data(), block.bytes());
   }
@@ -29,7 +30,9 @@ void RecordingNotes::note_write(const Storage& block) {
 }
 
 Storage::Storage(size_t bytes)
-    : data_(allocate(bytes)), bytes_(bytes == 0 ? 1 : bytes), made_in_recording_(recording_notes != nullptr) {}
+    : data_(allocate(bytes)),
+      bytes_(bytes == 0 ? 1 : bytes),
+      recording_(recording_notes ? recording_notes->number : 0) {}
 
 Storage::~Storage() {
   if (bytes_ > 0)

@@ -24,8 +24,8 @@ class Storage {
   uint32_t version() const { return version_.load(std::memory_order_relaxed); }
   void count_write() { version_.fetch_add(1, std::memory_order_relaxed); }
   size_t bytes() const { return bytes_; }
-  // Was it made while its thread recorded a plan?
-  bool made_in_recording() const { return made_in_recording_; }
+  // The number of the recording in which it was made; 0: of none.
+  uint64_t recording() const { return recording_; }
   // Can it be written to without count_write(), through an array of another library?
   bool shared() const { return shared_.load(std::memory_order_relaxed); }
   void share() { shared_.store(true, std::memory_order_relaxed); }
@@ -36,7 +36,7 @@ class Storage {
   std::function<void()> release_;
   std::atomic<uint32_t> version_{0};
   std::atomic<bool> shared_{false};
-  bool made_in_recording_ = false;
+  uint64_t recording_ = 0;
 };
 
 // A tensor's place on the tape. A leaf has no node.
@@ -64,6 +64,8 @@ struct TensorImpl {
 
 // What a thread that records a plan notes besides its ops. While it is there, values must not be read back.
 struct RecordingNotes {
+  const uint64_t number = ++count;  // of this recording, among all
+  static std::atomic<uint64_t> count;
   // The blocks of memory that will_write() was called for and that no op has claimed yet; of those that were made in
   // the recording, a copy of what was in them, with which each replay has to begin.
   struct Write {
