@@ -23,15 +23,7 @@ Place find(const char* name) {
   return {};
 }
 
-const ElementwiseKernel& kernel_of(Op op) {
-  static const auto places = [] {
-    std::array<Place, static_cast<size_t>(Op::Count)> found;
-    for (size_t i = 0; i < found.size(); ++i) found[i] = find(op_name(static_cast<Op>(i)));
-    return found;
-  }();
-  const Place place = places[static_cast<size_t>(op)];
-  return cpu::kernels().elementwise->lists[place.list]->begin[place.index];
-}
+const ElementwiseKernel& kernel_of(Op op) { return *elementwise_kernel(op); }
 
 bool has(const ElementwiseKernel& k, DType t) {
   return k.fn[static_cast<int>(t)] || (is_half(t) && k.fn[static_cast<int>(DType::Float32)]);
@@ -98,6 +90,16 @@ DType run_dtype(Op op, std::span<const Tensor> in, DType out) {
 
 }  // namespace
 
+const ElementwiseKernel* elementwise_kernel(Op op) {
+  static const auto places = [] {
+    std::array<Place, static_cast<size_t>(Op::Count)> found;
+    for (size_t i = 0; i < found.size(); ++i) found[i] = find(op_name(static_cast<Op>(i)));
+    return found;
+  }();
+  const Place place = places[static_cast<size_t>(op)];
+  return place.list < 0 ? nullptr : &cpu::kernels().elementwise->lists[place.list]->begin[place.index];
+}
+
 Dims broadcast_strides(const Shape& x, const Dims& strides, const Shape& shape) {
   if (x == shape) return strides;
   Dims out = Dims::filled(shape.size(), 0);
@@ -119,19 +121,22 @@ void run_elementwise(const Run& r) {
   run_kernel(r.op, r.in, r.out[0], run_dtype(r.op, r.in, r.out[0].dtype()), r.attrs.get<ElementwiseParams>().value);
 }
 
+DType result_type(DType a, bool a_is_weak, DType b, bool b_is_weak) {
+  const auto with_weak = [](DType t, DType number) {
+    if (is_floating(t)) return t;
+    if (is_floating(number)) return DType::Float32;
+    return t == DType::Bool ? DType::Int64 : t;
+  };
+  if (a_is_weak && b_is_weak) return is_floating(a) || is_floating(b) ? DType::Float32 : DType::Int64;
+  if (b_is_weak) return with_weak(a, b);
+  if (a_is_weak) return with_weak(b, a);
+  return promote(a, b);
+}
+
 namespace ops {
 
 DType result_type(const Tensor& a, const Tensor& b) {
-  const auto with_weak = [](DType t, const Tensor& number) {
-    if (is_floating(t)) return t;
-    if (is_floating(number.dtype())) return DType::Float32;
-    return t == DType::Bool ? DType::Int64 : t;
-  };
-  if (a.is_weak() && b.is_weak())
-    return is_floating(a.dtype()) || is_floating(b.dtype()) ? DType::Float32 : DType::Int64;
-  if (b.is_weak()) return with_weak(a.dtype(), b);
-  if (a.is_weak()) return with_weak(b.dtype(), a);
-  return promote(a.dtype(), b.dtype());
+  return lanner::result_type(a.dtype(), a.is_weak(), b.dtype(), b.is_weak());
 }
 
 #define LANNER_ELEMENTWISE_1(Name, name, python_name, traits, doc, example, result) \

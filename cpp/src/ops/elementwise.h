@@ -1,6 +1,7 @@
 // What the elementwise families share.
 #pragma once
 
+#include "cpu/kernels/elementwise.h"
 #include "ops/op.h"
 
 namespace lanner {
@@ -15,6 +16,12 @@ Tensor elementwise(Op op, std::initializer_list<Tensor> in, const ElementwisePar
 
 // Every LANNER_RUN of an elementwise op.
 void run_elementwise(const Run& r);
+
+// ops::result_type of tensors of these dtypes; a weak one is a number that takes the other's.
+DType result_type(DType a, bool a_is_weak, DType b, bool b_is_weak);
+
+// An op's kernel in the instruction set in use; nullptr where the op has none.
+const cpu::ElementwiseKernel* elementwise_kernel(Op op);
 
 // x's strides for a walk over `shape`, 0 where x is repeated.
 Dims broadcast_strides(const Tensor& x, const Shape& shape);

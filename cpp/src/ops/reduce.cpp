@@ -20,10 +20,6 @@ namespace {
 using cpu::ReduceJob;
 using cpu::Reduction;
 
-struct ReduceAttrs {
-  Dims axes;  // ascending
-  bool keepdims;
-};
 struct ScanAttrs {
   int axis;
   bool reverse;
