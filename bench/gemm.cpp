@@ -1,5 +1,5 @@
 // GEMM on the shapes of real nets. M, N, K; ta, tb: A, B transposed (a linear layer's forward pass is tb, its weight
-// gradient ta). Threads are lanner's own: OMP_NUM_THREADS=1 gives the figures of one core.
+// gradient ta). Threads are lanner's own: LANNER_NUM_THREADS=1 gives the figures of one core.
 #include <benchmark/benchmark.h>
 
 #include <random>

@@ -19,7 +19,7 @@ lanner ...
   m.def("set_num_threads", &set_num_threads, "n"_a,
         R"(How many threads parallel work may use; results do not depend on it.
 
-Until it is called, OMP_NUM_THREADS and the affinity mask decide.
+Until it is called LANNER_NUM_THREADS, else OMP_NUM_THREADS, else the affinity mask decides.
 
 >>> ln.set_num_threads(ln.get_num_threads())
 )");

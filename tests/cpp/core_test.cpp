@@ -1,11 +1,10 @@
-// Memory, shapes, half precision, threads: what every tensor stands on.
+// Memory, shapes, half precision: what every tensor stands on.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -111,24 +110,6 @@ TEST(Shape, Broadcasting) {
   EXPECT_EQ(broadcast_shapes({}, {0, 2}, "t"), (Shape{0, 2}));
   EXPECT_THROW(broadcast_shapes({3}, {4}, "t"), ShapeError);
   EXPECT_THROW((Shape{1, 1, 1, 1, 1, 1, 1, 1, 1}), ShapeError);
-}
-
-TEST(Parallel, CoversEachElementOnce) {
-  for (int64_t n : {0, 1, 7, 64, 1000}) {
-    std::vector<int> seen(static_cast<size_t>(n), 0);
-    parallel_for(n, 7, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) ++seen[static_cast<size_t>(i)];
-    });
-    EXPECT_EQ(std::accumulate(seen.begin(), seen.end(), 0), n);
-    for (int s : seen) EXPECT_EQ(s, 1);
-  }
-}
-
-TEST(Parallel, AnExceptionArrivesAndNestingWorks) {
-  EXPECT_THROW(parallel_for(100, 1, [](int64_t b, int64_t) { check(b != 42, "mine"); }), Error);
-  std::atomic<int> count{0};
-  parallel_for(8, 1, [&](int64_t, int64_t) { parallel_for(8, 1, [&](int64_t, int64_t) { ++count; }); });
-  EXPECT_EQ(count, 64);
 }
 
 TEST(Tensor, ViewsShareMemoryAndCountWrites) {
