@@ -1,6 +1,7 @@
 #include "bindings.h"
 #include "core/allocator.h"
 #include "cpu/dispatch.h"
+#include "lanner/ceiling.h"
 #include "lanner/config.h"
 #include "lanner/parallel.h"
 
@@ -46,6 +47,11 @@ True
                         "system_calls"_a = s.system_calls);
       },
       "Bytes in use and kept for reuse, and how often memory was asked of the system.");
+  m.def(
+      "peak_flops", [] { return peak_flops(); }, NoGil(),
+      "FLOP/s of float32 multiply-adds that the threads in use can do; measured at first use.");
+  m.def("peak_bandwidth", &peak_bandwidth, "bytes"_a, NoGil(),
+        "Bytes a second from the cache, or the memory, that so many bytes fit in; measured at first use.");
   m.def("release_cached_memory", &release_cached_memory, "Gives memory that is kept for reuse back to the system.");
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lanner/autodiff.h"
+#include "lanner/ceiling.h"
 #include "lanner/config.h"
 #include "lanner/data.h"
 #include "lanner/device.h"
