@@ -11,6 +11,7 @@
 #include "lanner/ops/shape.h"
 #include "lanner/parallel.h"
 #include "ops/decompose.h"
+#include "ops/norm.h"
 #include "ops/op.h"
 #include "ops/reduce.h"
 
@@ -514,5 +515,7 @@ LANNER_VJP(BatchNormInference) {
     return Tensors{ops::reshape(y, in[0].shape())};
   });
 }
+
+double norm_eps(const Attrs& attrs) { return attrs.get<NormAttrs>().eps; }
 
 }  // namespace lanner

@@ -138,6 +138,7 @@ void fuse_epilogues(Fuser& f) {
 
 void fuse(Graph& g) {
   Fuser f(g);
+  fold_batch_norm(f);
   fuse_epilogues(f);
 }
 

@@ -26,4 +26,7 @@ struct Fuser {
   std::vector<bool> removed;
 };
 
+// ---- the rules that have a file of their own ----
+void fold_batch_norm(Fuser& f);
+
 }  // namespace lanner::plan
