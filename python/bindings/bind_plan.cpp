@@ -52,6 +52,14 @@ void bind_plan(py::module_& m) {
       .def("steps", &Plan::steps, "measure"_a = false, NoGil(),
            "The kernels that a replay runs; with ``measure`` each has its median time.")
       .def(
+          "blocks",
+          [](const Plan& plan) {
+            py::list rows;
+            for (const PlanBlock& b : plan.blocks()) rows.append(py::make_tuple(b.offset, b.bytes, b.first, b.last));
+            return rows;
+          },
+          "(offset, bytes, first step, last step) of what is computed and used up inside, in the arena.")
+      .def(
           "memory",
           [](const Plan& plan) {
             const PlanMemory memory = plan.memory();

@@ -37,6 +37,12 @@ struct PlanStep {
   double seconds = 0;                      // the median of several replays, where it was measured
 };
 
+// Where something that is computed and used up inside lies in the arena, and from which step to which it is in use.
+struct PlanBlock {
+  int64_t offset, bytes;
+  int first, last;
+};
+
 struct PlanMemory {
   size_t arena_bytes;     // what is computed and used up inside, sharing memory
   size_t unshared_bytes;  // what that would take without sharing
@@ -70,6 +76,7 @@ class Plan {
   // With `measure`, the step runs some times, on copies of all that it writes to.
   std::vector<PlanStep> steps(bool measure = false) const;
   PlanMemory memory() const;
+  std::vector<PlanBlock> blocks() const;
 
  private:
   std::unique_ptr<plan::Program> program_;

@@ -28,5 +28,6 @@ struct Fuser {
 
 // ---- the rules that have a file of their own ----
 void fold_batch_norm(Fuser& f);
+void fuse_elementwise(Fuser& f);
 
 }  // namespace lanner::plan

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/tensor_impl.h"
+#include "lanner/plan.h"
 #include "lanner/random.h"
 #include "ops/op.h"
 
@@ -99,7 +100,8 @@ void simplify(Graph& g);  // what is not needed goes; equal nodes become one; co
 void fuse(Graph& g);      // several nodes become one
 struct Layout {
   size_t arena_bytes = 0;
-  size_t unshared_bytes = 0;  // what the internal buffers would take without sharing
+  size_t unshared_bytes = 0;      // what the internal buffers would take without sharing
+  std::vector<PlanBlock> blocks;  // one an internal buffer
 };
 Layout place(Graph& g);  // buffers to offsets in one arena
 

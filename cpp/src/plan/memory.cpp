@@ -98,7 +98,10 @@ Layout place(Graph& g) {
     placed.insert(std::upper_bound(placed.begin(), placed.end(), i,
                                    [&](int a, int b) { return blocks[a].offset < blocks[b].offset; }),
                   i);
-    for (int b : block.buffers) g.buffers[b].offset = at;
+    for (int b : block.buffers) {
+      g.buffers[b].offset = at;
+      layout.blocks.push_back({at, static_cast<int64_t>(g.buffers[b].bytes), first[b], last[b]});
+    }
   }
   return layout;
 }

@@ -79,6 +79,7 @@ class Program {
   std::vector<PlanStep> recorded() const;
   std::vector<PlanStep> steps(bool measure) const;
   PlanMemory memory() const;
+  const std::vector<PlanBlock>& blocks() const { return layout_.blocks; }
 
  private:
   // An instance that nobody else runs, made where all are busy.

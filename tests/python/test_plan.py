@@ -1,0 +1,243 @@
+"""Plans against eager execution: random graphs, the arena, what a recording refuses."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import lanner as ln
+from lanner import _core, nn
+from lanner.nn import functional as F
+
+EPS = float(np.finfo(np.float32).eps)
+
+
+def record(f, *inputs, fuse=True):
+    """f's outputs (a list) and its plan."""
+    recorder = _core.Recorder(list(inputs))
+    try:
+        outputs = [y.detach() for y in f(*recorder.inputs)]
+    except BaseException:
+        recorder.abandon()
+        raise
+    return outputs, recorder.finish(outputs, fuse=fuse)
+
+
+UNARY = [ln.exp, ln.tanh, ln.sigmoid, ln.relu, ln.abs, ln.square, ln.neg, F.gelu, F.silu, F.softplus, ln.erf, ln.sin]
+BINARY = [ln.add, ln.subtract, ln.multiply, ln.maximum, ln.minimum, ln.hypot, ln.atan2]
+
+
+def draw_graph(draw, depth):
+    """A list of steps that `run_graph` follows: random ops on random earlier values."""
+    steps = []
+    for i in range(depth):
+        kind = draw(st.sampled_from(["unary"] * 4 + ["binary"] * 5 + ["number", "view", "reduce", "matmul", "where"]))
+        a, b = draw(st.integers(0, i + 2)), draw(st.integers(0, i + 2))
+        steps.append((kind, a, b, draw(st.integers(0, 11))))
+    return steps
+
+
+def run_graph(steps, x, y, z):
+    values = [x, y, z]
+    for kind, i, j, which in steps:
+        a, b = values[i], values[j]
+        if kind == "unary":
+            v = UNARY[which](a)
+        elif kind == "number":
+            v = a * (which - 5) + 0.5
+        elif kind == "view":
+            v = [lambda t: t.T, lambda t: t[::-1], lambda t: ln.broadcast_to(t[:1], t.shape)][which % 3](a)
+        elif kind == "reduce":
+            reduce = [ln.sum, ln.mean, ln.max][which % 3]
+            v = reduce(a, axis=[None, 0, 1][which // 4], keepdims=True) + b
+        elif kind == "matmul":
+            v = a @ b * 0.1
+        elif kind == "where":
+            v = ln.where(a > b, a, b * 0.5)
+        else:
+            v = BINARY[which % len(BINARY)](a, b)
+        values.append(ln.clip(v, -3.0, 3.0) if which % 2 else v / (1 + ln.abs(v)))
+    return [values[-1], values[-2], ln.sum(values[-3])]
+
+
+def square(seed, n):
+    rng = np.random.default_rng(seed)
+    return [ln.tensor(rng.normal(size=(n, n)).astype(np.float32)) for _ in range(3)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_random_graphs_replay_as_they_ran(data):
+    n = data.draw(st.sampled_from([1, 3, 16, 40]))
+    steps = draw_graph(data.draw, data.draw(st.integers(3, 25)))
+    ran, plan = record(lambda *t: run_graph(steps, *t), *square(0, n))
+    _, plain = record(lambda *t: run_graph(steps, *t), *square(0, n), fuse=False)
+    for seed in (0, 1):
+        inputs = square(seed, n)
+        eager = run_graph(steps, *inputs)
+        again = plan.run(inputs)
+        for y, fused, repeated, unfused in zip(eager, plan.run(inputs), again, plain.run(inputs), strict=True):
+            assert np.array_equal(fused.numpy(), repeated.numpy())
+            assert np.array_equal(y.numpy(), unfused.numpy())
+            np.testing.assert_allclose(fused.numpy(), y.numpy(), rtol=0, atol=len(steps) * n * 8 * EPS)
+    assert [y.shape for y in ran] == [y.shape for y in plan.run(square(0, n))]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_what_is_alive_at_the_same_time_never_shares_memory(data):
+    steps = draw_graph(data.draw, data.draw(st.integers(3, 40)))
+    _, plan = record(lambda *t: run_graph(steps, *t), *square(0, 8), fuse=data.draw(st.booleans()))
+    blocks = plan.blocks()
+    for i, (offset, size, first, last) in enumerate(blocks):
+        assert offset % 64 == 0 and offset + size <= plan.memory()["arena"]
+        for other_offset, other_size, other_first, other_last in blocks[:i]:
+            if offset < other_offset + other_size and other_offset < offset + size:
+                before, after = (last, other_first) if first <= other_first else (other_last, first)
+                # At one step only where it computes in place.
+                assert before < after or (before == after and offset == other_offset)
+
+
+def small_net():
+    ln.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(36, 8),
+        nn.LeakyReLU(0.1),
+        nn.Linear(8, 3),
+    )
+
+
+def test_batch_norm_goes_into_the_weights_of_a_prediction_and_follows_them():
+    net = small_net()
+    x = ln.random.normal((4, 2, 6, 6))
+    for _ in range(3):
+        net(x)  # running statistics
+    net.eval()
+
+    def predict(t):
+        with ln.no_grad():
+            return [net(t)]
+
+    _, plan = record(predict, x)
+
+    def double():
+        net[0].weight[...] = net[0].weight * 2
+
+    names = [step.name for step in plan.steps()]
+    assert not any(name.startswith("batch_norm") for name in names)
+    assert any(name.startswith("conv + batch_norm_inference") for name in names)
+    for change in (lambda: None, double, lambda: nn.init.constant_(net[1].running_var, 3.0)):
+        with ln.no_grad():
+            change()
+        np.testing.assert_allclose(plan.run([x])[0].numpy(), predict(x)[0].numpy(), atol=32 * EPS)
+
+
+def test_weights_shared_with_numpy_are_read_anew():
+    layer = nn.Linear(5, 3)
+    array = layer.weight.detach().numpy()
+    x = ln.random.normal((2, 5))
+
+    def predict(t):
+        with ln.no_grad():
+            return [layer(t)]
+
+    _, plan = record(predict, x)
+    plan.run([x])
+    array[:] = 0
+    np.testing.assert_array_equal(plan.run([x])[0].numpy(), predict(x)[0].numpy())
+
+
+def test_dropout_draws_what_it_would_have_drawn_eagerly():
+    x = ln.ones((50, 20))
+    ln.manual_seed(1)
+    _, plan = record(lambda t: [F.dropout(t, 0.5), ln.random.normal((3,))], x)
+    eager = [F.dropout(x, 0.5), ln.random.normal((3,))]
+    ln.manual_seed(1)
+    first, second = plan.run([x]), plan.run([x])
+    assert not np.array_equal(first[0].numpy(), second[0].numpy())
+    for a, b in zip(second, eager, strict=True):
+        assert np.array_equal(a.numpy(), b.numpy())
+
+
+def test_a_value_read_back_is_refused():
+    x = ln.ones(3)
+    for read in (lambda t: t.sum().item(), lambda t: t.numpy(), lambda t: bool(t.sum() > 0), lambda t: ln.nonzero(t)):
+        with pytest.raises(ln.RecordingError):
+            record(lambda t, read=read: [t * 2] if read(t) is not None else [], x)
+        assert not _core.recording()
+    x.numpy()
+
+
+def test_an_input_of_another_shape_or_dtype_is_refused():
+    _, plan = record(lambda t: [t + 1], ln.ones(3))
+    with pytest.raises(ln.ShapeError, match="input 0 expects shape"):
+        plan.run([ln.ones(4)])
+    with pytest.raises(ln.DTypeError, match="input 0 expects float32"):
+        plan.run([ln.ones(3, dtype=ln.float64)])
+    with pytest.raises(ln.ShapeError, match="expected 1 inputs"):
+        plan.run([])
+
+
+def test_a_number_made_inside_is_made_anew():
+    def f(x):
+        total = ln.tensor(0.0)
+        total += x.sum()
+        return [total * 1]
+
+    _, plan = record(f, ln.ones(3))
+    assert [plan.run([ln.ones(3)])[0].item() for _ in range(3)] == [3.0, 3.0, 3.0]
+
+
+def test_outputs_may_be_inputs_views_and_parameters():
+    w = ln.ones(3)
+    _, plan = record(lambda x: [x, x[1:], w, (x + w)[::2]], ln.zeros(3))
+    x = ln.tensor([1.0, 2.0, 3.0])
+    assert [y.tolist() for y in plan.run([x])] == [[1, 2, 3], [2, 3], [1, 1, 1], [2, 4]]
+
+
+def test_threads_may_run_one_plan_at_the_same_time():
+    w = ln.random.normal((64, 64))
+    _, plan = record(lambda x: [ln.tanh(x @ w) @ w], ln.ones((8, 64)))
+    inputs = [ln.random.normal((8, 64)) for _ in range(4)]
+    expected = [plan.run([x])[0].numpy() for x in inputs]
+    wrong = []
+
+    def work(k):
+        for _ in range(50):
+            if not np.array_equal(plan.run([inputs[k]])[0].numpy(), expected[k]):
+                wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+def test_measuring_changes_nothing(tmp_path):
+    from lanner.plan import Plan
+
+    w = ln.ones(4)
+
+    def step(x):
+        w[...] = w * 2
+        return [x + w]
+
+    _, core = record(step, ln.zeros(4))
+    plan = Plan(core)
+    assert w.tolist() == [2.0] * 4
+    text = str(plan.summary(verbose=0))
+    plan.trace(tmp_path / "step.json")
+    assert w.tolist() == [2.0] * 4
+    assert "% of ceiling" in text and "arena" in text
+    events = json.loads((tmp_path / "step.json").read_text())["traceEvents"]
+    assert [e["name"] for e in events] == plan.kernels
+    assert core.run([ln.zeros(4)])[0].tolist() == [4.0] * 4
