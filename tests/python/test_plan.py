@@ -3,11 +3,10 @@
 import json
 import threading
 
+import lanner as ln
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-
-import lanner as ln
 from lanner import _core, nn
 from lanner.nn import functional as F
 
@@ -25,7 +24,20 @@ def record(f, *inputs, fuse=True):
     return outputs, recorder.finish(outputs, fuse=fuse)
 
 
-UNARY = [ln.exp, ln.tanh, ln.sigmoid, ln.relu, ln.abs, ln.square, ln.neg, F.gelu, F.silu, F.softplus, ln.erf, ln.sin]
+UNARY = [
+    ln.exp,
+    ln.tanh,
+    ln.sigmoid,
+    ln.relu,
+    ln.abs,
+    ln.square,
+    ln.negative,
+    F.gelu,
+    F.silu,
+    F.softplus,
+    ln.erf,
+    ln.sin,
+]
 BINARY = [ln.add, ln.subtract, ln.multiply, ln.maximum, ln.minimum, ln.hypot, ln.atan2]
 
 
