@@ -1,7 +1,9 @@
-// Convolution, its input gradient and its weight gradient on one thread, on layers of LeNet-5, VGG, ResNet-18, an
-// autoencoder and MobileNet (depthwise); then the op as users call it, on all threads.
+// Convolution, its input gradient and its weight gradient on one thread, each way that there is, on layers of LeNet-5,
+// VGG, ResNet-18, an autoencoder and MobileNet (depthwise); then the op as users call it, on all threads. The rates are
+// those of the direct sum's FLOPs: Winograd's products may pass the ceiling.
 #include <benchmark/benchmark.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -71,9 +73,8 @@ void report_one_thread(benchmark::State& state, const cpu::ConvGeometry& g) {
   set_num_threads(threads);
 }
 
-void output(benchmark::State& state, const Layer& layer, cpu::ConvPass pass) {
+void output(benchmark::State& state, const Layer& layer, cpu::ConvPass pass, const cpu::ConvFunctions<float>& f) {
   const cpu::ConvGeometry g = geometry_of(layer);
-  const auto& f = cpu::kernels().conv->f32;
   const Tensors3 t(g);
   const Buffer packed(4 * f.packed_elements(g, pass)), workspace(f.workspace_bytes(g, pass));
   const bool forward = pass == cpu::ConvPass::Forward;
@@ -85,18 +86,21 @@ void output(benchmark::State& state, const Layer& layer, cpu::ConvPass pass) {
     f.run(args, 0, f.tasks(g, pass), workspace.data.get());
   }
   report_one_thread(state, g);
+  state.counters["cost"] = f.cost(g, pass, false);
 }
 
-void weight(benchmark::State& state, const Layer& layer) {
+void weight(benchmark::State& state, const Layer& layer, const cpu::ConvWeightFunctions<float>& f) {
   const cpu::ConvGeometry g = geometry_of(layer);
-  const auto& f = cpu::kernels().conv->f32;
   const Tensors3 t(g);
-  const Buffer partial(4 * f.weight_partial_elements(g)), workspace(f.weight_workspace_bytes(g));
+  const Buffer partial(4 * f.partial_elements(g)), workspace(f.workspace_bytes(g));
   for (auto _ : state) {
-    f.weight_run(g, t.x.f32(), t.y.f32(), partial.f32(), 0, f.weight_tasks(g), workspace.data.get());
-    f.weight_finish(g, partial.f32(), t.w.f32(), 0, f.weight_finish_items(g));
+    for (int64_t round = 0; round < f.rounds(g); ++round) {
+      f.run(g, round, t.x.f32(), t.y.f32(), partial.f32(), 0, f.tasks(g), workspace.data.get());
+      f.finish(g, round, partial.f32(), t.w.f32(), 0, f.finish_items(g));
+    }
   }
   report_one_thread(state, g);
+  state.counters["cost"] = f.cost(g);
 }
 
 void conv2d(benchmark::State& state, const Layer& layer) {
@@ -110,13 +114,27 @@ void conv2d(benchmark::State& state, const Layer& layer) {
   roof::flops(state, flops_of(geometry_of(layer)));
 }
 
+const char* const kWays[] = {"direct", "winograd2", "winograd4", "other"};
+
 const bool registered = [] {
+  const cpu::ConvWays<float>& ways = cpu::kernels().conv->f32;
   for (const Layer& layer : kLayers) {
     const std::string name = layer.name;
-    benchmark::RegisterBenchmark(("forward/" + name).c_str(), output, layer, cpu::ConvPass::Forward)->UseRealTime();
-    benchmark::RegisterBenchmark(("input_grad/" + name).c_str(), output, layer, cpu::ConvPass::InputGrad)
-        ->UseRealTime();
-    benchmark::RegisterBenchmark(("weight_grad/" + name).c_str(), weight, layer)->UseRealTime();
+    const cpu::ConvGeometry g = geometry_of(layer);
+    for (int i = 0; i < 4; ++i) {
+      const std::string end = "/" + name + "/" + kWays[i];
+      if (const auto* f = ways.output[i]) {
+        for (const auto pass : {cpu::ConvPass::Forward, cpu::ConvPass::InputGrad})
+          if (std::isfinite(f->cost(g, pass, false)))
+            benchmark::RegisterBenchmark(((pass == cpu::ConvPass::Forward ? "forward" : "input_grad") + end).c_str(),
+                                         [layer, pass, f](benchmark::State& s) { output(s, layer, pass, *f); })
+                ->UseRealTime();
+      }
+      if (const auto* f = ways.weight[i]; f && std::isfinite(f->cost(g)))
+        benchmark::RegisterBenchmark(("weight_grad" + end).c_str(), [layer, f](benchmark::State& s) {
+          weight(s, layer, *f);
+        })->UseRealTime();
+    }
     benchmark::RegisterBenchmark(("conv2d/" + name).c_str(), conv2d, layer)->UseRealTime();
   }
   return true;

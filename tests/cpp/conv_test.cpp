@@ -50,6 +50,10 @@ const Spec kSpecs[] = {
     {1, 1, 150, 40, {1, 60, 40}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}},
     {1, 1, 150, 40, {1, 61, 43}, {1, 3, 3}, {1, 2, 2}, {0, 1, 1}, {1, 1, 1}},
     {1, 1, 64, 4, {9, 40, 40}, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}, {1, 1, 1}},
+    {3, 1, 20, 37, {1, 13, 18}, {1, 3, 3}, {1, 1, 1}, {0, 0, 3}, {1, 1, 1}},
+    {2, 3, 17, 16, {1, 8, 9}, {1, 3, 3}, {1, 1, 1}, {0, 2, 1}, {1, 1, 1}},
+    {1, 1, 16, 33, {1, 3, 300}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}},
+    {9, 1, 130, 96, {1, 24, 24}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}},
     {0, 1, 3, 5, {1, 6, 6}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}},
 };
 
@@ -110,18 +114,19 @@ struct Scratch {
   void* data;
 };
 
-// |got - want| within the rounding of a sum of `terms` products of values up to 1.
+// |got - want| within the rounding of a sum of `terms` products of values up to 1, `growth` times that.
 template <class T>
-void expect_near(const std::vector<T>& got, const std::vector<double>& want, int64_t terms, const std::string& what) {
-  const double tolerance = std::numeric_limits<T>::epsilon() * 2 * (std::sqrt(static_cast<double>(terms)) + 1) *
-                           std::sqrt(static_cast<double>(terms) + 1);
+void expect_near(const std::vector<T>& got, const std::vector<double>& want, int64_t terms, double growth,
+                 const std::string& what) {
+  const double tolerance = std::numeric_limits<T>::epsilon() * 2 * growth *
+                           (std::sqrt(static_cast<double>(terms)) + 1) * std::sqrt(static_cast<double>(terms) + 1);
   ASSERT_EQ(got.size(), want.size());
   for (size_t i = 0; i < got.size(); ++i)
     ASSERT_NEAR(static_cast<double>(got[i]), want[i], tolerance) << what << " element " << i;
 }
 
 template <class T>
-const ConvFunctions<T>& functions(const KernelTable& table) {
+const ConvWays<T>& ways_of(const KernelTable& table) {
   if constexpr (sizeof(T) == 4)
     return table.conv->f32;
   else
@@ -152,12 +157,64 @@ std::vector<double> finished(std::vector<double> v, const Epilogue<T>& e) {
   return v;
 }
 
+// What the ways other than the direct sum (way 1: Winograd, 2 x 2; way 2: 4 x 4) add to the error, in sums of `terms`.
+double growth(int way) { return way == 0 ? 1 : way == 1 ? 9 : 69; }
+
+template <class T>
+void test_output(const ConvFunctions<T>& f, double growth, const ConvGeometry& g, ConvPass pass,
+                 const std::vector<T>& src, const std::vector<T>& w, const std::vector<T>& bias,
+                 const std::vector<double>& want, const std::string& what) {
+  const bool forward = pass == ConvPass::Forward;
+  const int64_t size = static_cast<int64_t>(want.size()), terms = (forward ? g.c : g.m) * volume(g.kernel);
+  Epilogue<T> plain;
+  plain.bias_per_row = bias.data();
+  const auto dst = run(f, g, pass, src, w, plain, size, 1000000);
+  expect_near(dst, want, terms, growth, what);
+  EXPECT_EQ(dst, run(f, g, pass, src, w, plain, size, 1)) << what;
+
+  // Every part of the epilogue alone, then all together.
+  const auto like = random_values<T>(size, 6);
+  for (const int parts : {1, 2, 4, 8, 1 | 4 | 8}) {
+    Epilogue<T> e = plain;
+    e.slope = T(0.25), e.gate_slope = parts == 8 ? T{0} : T(0.5);
+    if (parts & 1) e.residual = like.data();
+    if (parts & 2) e.activation = Activation::Relu;
+    if (parts & 4) e.activation = Activation::LeakyRelu;
+    if (parts & 8) e.gate = like.data();
+    expect_near(run(f, g, pass, src, w, e, size, 3), finished(want, e), terms, growth,
+                what + " epilogue " + std::to_string(parts));
+  }
+}
+
+template <class T>
+void test_weight(const ConvWeightFunctions<T>& f, double growth, const ConvGeometry& g, const std::vector<T>& x,
+                 const std::vector<T>& dy, const std::vector<double>& want, const std::string& what) {
+  std::vector<T> first;
+  for (const int64_t step : {int64_t{1}, int64_t{1000000}}) {
+    Scratch partial(f.partial_elements(g) * static_cast<int64_t>(sizeof(T)));
+    Scratch workspace(f.workspace_bytes(g));
+    T* const sums = static_cast<T*>(partial.data);
+    std::vector<T> got(want.size(), static_cast<T>(NAN));
+    const int64_t tasks = f.tasks(g), items = f.finish_items(g);
+    for (int64_t round = 0; round < f.rounds(g); ++round) {
+      for (int64_t i = 0; i < tasks; i += step)
+        f.run(g, round, x.data(), dy.data(), sums, i, std::min(i + step, tasks), workspace.data);
+      for (int64_t i = 0; i < items; i += step) f.finish(g, round, sums, got.data(), i, std::min(i + step, items));
+    }
+    if (first.empty()) {
+      expect_near(got, want, g.n * volume(g.out), growth, what);
+      first = got;
+    } else {
+      EXPECT_EQ(first, got) << what;
+    }
+  }
+}
+
 template <class T>
 void test_spec(const KernelTable& table, const Spec& spec, const std::string& what) {
-  const ConvFunctions<T>& f = functions<T>(table);
   const ConvGeometry g = geometry_of(spec);
   const int64_t xs = g.n * g.groups * g.c * volume(g.in), ys = g.n * g.groups * g.m * volume(g.out);
-  const int64_t ws = g.groups * g.m * g.c * volume(g.kernel), taps = volume(g.kernel);
+  const int64_t ws = g.groups * g.m * g.c * volume(g.kernel);
   const auto x = random_values<T>(xs, 1), w = random_values<T>(ws, 2), dy = random_values<T>(ys, 3);
   const auto bias = random_values<T>(g.groups * g.m, 4), input_bias = random_values<T>(g.groups * g.c, 5);
 
@@ -170,49 +227,16 @@ void test_spec(const KernelTable& table, const Spec& spec, const std::string& wh
     dw[wi] += static_cast<double>(dy[yi]) * x[xi];
   });
 
-  Epilogue<T> with_bias, with_input_bias;
-  with_bias.bias_per_row = bias.data(), with_input_bias.bias_per_row = input_bias.data();
-  const auto forward = run(f, g, ConvPass::Forward, x, w, with_bias, ys, 1000000);
-  expect_near(forward, y, g.c * taps, what + " forward");
-  EXPECT_EQ(forward, run(f, g, ConvPass::Forward, x, w, with_bias, ys, 1)) << what;
-  const auto input = run(f, g, ConvPass::InputGrad, dy, w, with_input_bias, xs, 1);
-  expect_near(input, dx, g.m * taps, what + " input gradient");
-  EXPECT_EQ(input, run(f, g, ConvPass::InputGrad, dy, w, with_input_bias, xs, 5)) << what;
-
-  // Every part of the epilogue alone, then all together.
-  const auto y_like = random_values<T>(ys, 6), x_like = random_values<T>(xs, 7);
-  for (const int parts : {1, 2, 4, 8, 1 | 4 | 8}) {
-    const auto of = [&](const T* b, const std::vector<T>& like) {
-      Epilogue<T> e;
-      e.bias_per_row = b, e.slope = T(0.25), e.gate_slope = parts == 8 ? T{0} : T(0.5);
-      if (parts & 1) e.residual = like.data();
-      if (parts & 2) e.activation = Activation::Relu;
-      if (parts & 4) e.activation = Activation::LeakyRelu;
-      if (parts & 8) e.gate = like.data();
-      return e;
-    };
-    const std::string which = what + " epilogue " + std::to_string(parts);
-    const Epilogue<T> ey = of(bias.data(), y_like), ex = of(input_bias.data(), x_like);
-    expect_near(run(f, g, ConvPass::Forward, x, w, ey, ys, 3), finished(y, ey), g.c * taps, which);
-    expect_near(run(f, g, ConvPass::InputGrad, dy, w, ex, xs, 3), finished(dx, ex), g.m * taps, which + " gradient");
-  }
-
-  std::vector<T> weight;
-  for (const int64_t step : {int64_t{1}, int64_t{1000000}}) {
-    Scratch partial(f.weight_partial_elements(g) * static_cast<int64_t>(sizeof(T)));
-    Scratch workspace(f.weight_workspace_bytes(g));
-    T* const sums = static_cast<T*>(partial.data);
-    const int64_t tasks = f.weight_tasks(g), items = f.weight_finish_items(g);
-    for (int64_t i = 0; i < tasks; i += step)
-      f.weight_run(g, x.data(), dy.data(), sums, i, std::min(i + step, tasks), workspace.data);
-    std::vector<T> got(static_cast<size_t>(ws), static_cast<T>(NAN));
-    for (int64_t i = 0; i < items; i += step) f.weight_finish(g, sums, got.data(), i, std::min(i + step, items));
-    if (weight.empty()) {
-      expect_near(got, dw, g.n * volume(g.out), what + " weight gradient");
-      weight = got;
-    } else {
-      EXPECT_EQ(weight, got) << what;
-    }
+  for (int way = 0; way < 4; ++way) {
+    const std::string name = what + " way " + std::to_string(way);
+    const ConvFunctions<T>* const output = ways_of<T>(table).output[way];
+    if (output && std::isfinite(output->cost(g, ConvPass::Forward, false)))
+      test_output(*output, growth(way), g, ConvPass::Forward, x, w, bias, y, name + " forward");
+    if (output && std::isfinite(output->cost(g, ConvPass::InputGrad, false)))
+      test_output(*output, growth(way), g, ConvPass::InputGrad, dy, w, input_bias, dx, name + " input gradient");
+    const ConvWeightFunctions<T>* const weight = ways_of<T>(table).weight[way];
+    if (weight && std::isfinite(weight->cost(g)))
+      test_weight(*weight, growth(way), g, x, dy, dw, name + " weight gradient");
   }
 }
 

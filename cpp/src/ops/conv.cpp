@@ -2,12 +2,11 @@
 
 #include <algorithm>
 
-#include "cpu/dispatch.h"
-#include "cpu/kernels/conv.h"
 #include "lanner/ops/elementwise.h"
 #include "lanner/ops/reduce.h"
 #include "lanner/ops/shape.h"
 #include "lanner/parallel.h"
+#include "ops/conv_job.h"
 #include "ops/op.h"
 #include "ops/window.h"
 
@@ -30,70 +29,6 @@ cpu::ConvGeometry geometry_of(const ConvAttrs& a, const Shape& x, const Shape& w
     g.stride[at] = a.stride[d], g.pad[at] = a.pad[d], g.dilation[at] = a.dilation[d];
   }
   return g;
-}
-
-int64_t flops_of(const cpu::ConvGeometry& g) {
-  const int64_t taps = g.kernel[0] * g.kernel[1] * g.kernel[2], positions = g.out[0] * g.out[1] * g.out[2];
-  return 2 * g.n * g.groups * g.m * g.c * taps * positions;
-}
-
-int64_t grain_of(int64_t flops, int64_t tasks) {
-  return std::max<int64_t>(1, kSliceFlops / std::max<int64_t>(1, flops / std::max<int64_t>(1, tasks)));
-}
-
-template <class T>
-const cpu::ConvFunctions<T>& conv_functions() {
-  if constexpr (sizeof(T) == 4)
-    return cpu::kernels().conv->f32;
-  else
-    return cpu::kernels().conv->f64;
-}
-
-template <class T>
-cpu::Epilogue<T> epilogue_of(const Run& r) {
-  cpu::Epilogue<T> e;
-  if (r.in[2].defined()) e.bias_per_row = r.in[2].data<T>();
-  if (!r.fused) return e;
-  if (r.fused->residual >= 0) e.residual = r.in[r.fused->residual].data<T>();
-  if (r.fused->gate >= 0) e.gate = r.in[r.fused->gate].data<T>();
-  e.activation = r.fused->activation;
-  e.slope = static_cast<T>(r.fused->slope), e.gate_slope = static_cast<T>(r.fused->gate_slope);
-  return e;
-}
-
-template <class T>
-void run_pass(const cpu::ConvGeometry& g, cpu::ConvPass pass, const Run& r) {
-  const Tensor& weight = r.in[1];
-  const auto& f = conv_functions<T>();
-  const int64_t tasks = f.tasks(g, pass);
-  if (tasks == 0) return;
-  const Workspace packed(static_cast<size_t>(f.packed_elements(g, pass)) * sizeof(T));
-  const int64_t items = f.pack_items(g, pass);
-  parallel_for(items, std::max<int64_t>(1, kSliceElements * items / std::max<int64_t>(1, weight.size())),
-               [&](int64_t begin, int64_t end) { f.pack(g, pass, weight.data<T>(), begin, end, packed.as<T>()); });
-  cpu::ConvArgs<T> args;
-  args.geometry = g, args.pass = pass;
-  args.src = r.in[0].data<T>(), args.packed = packed.as<T>(), args.dst = r.out[0].data<T>();
-  args.epilogue = epilogue_of<T>(r);
-  const size_t bytes = static_cast<size_t>(f.workspace_bytes(g, pass));
-  parallel_for(tasks, grain_of(flops_of(g), tasks), [&](int64_t begin, int64_t end) {
-    const Workspace workspace(bytes);
-    f.run(args, begin, end, workspace.data());
-  });
-}
-
-template <class T>
-void run_weight(const cpu::ConvGeometry& g, const Tensor& x, const Tensor& dy, Tensor& dw) {
-  const auto& f = conv_functions<T>();
-  const Workspace partial(static_cast<size_t>(f.weight_partial_elements(g)) * sizeof(T));
-  const int64_t tasks = f.weight_tasks(g), items = f.weight_finish_items(g);
-  const size_t bytes = static_cast<size_t>(f.weight_workspace_bytes(g));
-  parallel_for(tasks, grain_of(flops_of(g), tasks), [&](int64_t begin, int64_t end) {
-    const Workspace workspace(bytes);
-    f.weight_run(g, x.data<T>(), dy.data<T>(), partial.as<T>(), begin, end, workspace.data());
-  });
-  parallel_for(items, std::max<int64_t>(1, kSliceElements * items / std::max<int64_t>(1, f.weight_partial_elements(g))),
-               [&](int64_t begin, int64_t end) { f.weight_finish(g, partial.as<T>(), dw.data<T>(), begin, end); });
 }
 
 // ---- the ops: y from x, dx from dy, dw from both. The gradient of each is the other two. ------------------------
@@ -230,10 +165,31 @@ Tensor transposed(const char* op, int dims, const Tensor& x, const Tensor& weigh
 
 }  // namespace
 
-LANNER_RUN(Conv) {
-  const auto g = geometry_of(r.attrs.get<ConvAttrs>(), r.in[0].shape(), r.in[1].shape(), r.out[0].shape());
-  with_float_type(r.out[0].dtype(), [&](auto t) { run_pass<decltype(t)>(g, cpu::ConvPass::Forward, r); });
+namespace {
+
+// r is of Conv, of ConvInputGrad or of ConvWeightGrad.
+cpu::ConvGeometry geometry_of(const Run& r) {
+  const Shape &a = r.in[0].shape(), &b = r.in[1].shape(), &out = r.out[0].shape();
+  const auto& attrs = r.attrs.get<ConvAttrs>();
+  if (r.op == Op::Conv) return geometry_of(attrs, a, b, out);
+  if (r.op == Op::ConvInputGrad) return geometry_of(attrs, out, b, a);
+  return geometry_of(attrs, a, out, b);
 }
+
+void run_pass(const Run& r, cpu::ConvPass pass) {
+  with_float_type(r.out[0].dtype(), [&](auto t) { ConvJob<decltype(t)>(geometry_of(r), pass, false).run(r); });
+}
+
+std::unique_ptr<Prepared> prepare_pass(const Run& r, cpu::ConvPass pass, uint64_t constant) {
+  return with_float_type(r.out[0].dtype(), [&](auto t) -> std::unique_ptr<Prepared> {
+    return std::make_unique<PreparedConv<decltype(t)>>(geometry_of(r), pass, ((constant >> 1) & 1) != 0);
+  });
+}
+
+}  // namespace
+
+LANNER_RUN(Conv) { run_pass(r, cpu::ConvPass::Forward); }
+LANNER_PREPARE(Conv) { return prepare_pass(r, cpu::ConvPass::Forward, constant); }
 LANNER_VJP(Conv) {
   const auto& a = v.attrs.get<ConvAttrs>();
   const Tensor &x = v.in[0], &weight = v.in[1], &g = v.g[0];
@@ -241,10 +197,8 @@ LANNER_VJP(Conv) {
           v.needs(1) ? conv_weight_grad(x, g, weight.shape(), a) : Tensor(), v.needs(2) ? channel_sum(g) : Tensor()};
 }
 
-LANNER_RUN(ConvInputGrad) {
-  const auto g = geometry_of(r.attrs.get<ConvAttrs>(), r.out[0].shape(), r.in[1].shape(), r.in[0].shape());
-  with_float_type(r.out[0].dtype(), [&](auto t) { run_pass<decltype(t)>(g, cpu::ConvPass::InputGrad, r); });
-}
+LANNER_RUN(ConvInputGrad) { run_pass(r, cpu::ConvPass::InputGrad); }
+LANNER_PREPARE(ConvInputGrad) { return prepare_pass(r, cpu::ConvPass::InputGrad, constant); }
 LANNER_VJP(ConvInputGrad) {  // of dx: what it is to dy and the weight
   const auto& a = v.attrs.get<ConvAttrs>();
   const Tensor &dy = v.in[0], &weight = v.in[1], &g = v.g[0];
@@ -253,8 +207,12 @@ LANNER_VJP(ConvInputGrad) {  // of dx: what it is to dy and the weight
 }
 
 LANNER_RUN(ConvWeightGrad) {
-  const auto g = geometry_of(r.attrs.get<ConvAttrs>(), r.in[0].shape(), r.out[0].shape(), r.in[1].shape());
-  with_float_type(r.out[0].dtype(), [&](auto t) { run_weight<decltype(t)>(g, r.in[0], r.in[1], r.out[0]); });
+  with_float_type(r.out[0].dtype(), [&](auto t) { ConvWeightJob<decltype(t)>(geometry_of(r)).run(r); });
+}
+LANNER_PREPARE(ConvWeightGrad) {
+  return with_float_type(r.out[0].dtype(), [&](auto t) -> std::unique_ptr<Prepared> {
+    return std::make_unique<PreparedConvWeight<decltype(t)>>(geometry_of(r));
+  });
 }
 LANNER_VJP(ConvWeightGrad) {  // of dw: what it is to x and dy
   const auto& a = v.attrs.get<ConvAttrs>();

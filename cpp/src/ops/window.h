@@ -27,11 +27,8 @@ inline void check_plane(const char* op, const Shape& shape, int dims) {
 }
 
 template <class F>
-void with_float_type(DType dtype, F f) {
-  if (dtype == DType::Float32)
-    f(float{});
-  else
-    f(double{});
+auto with_float_type(DType dtype, F f) {
+  return dtype == DType::Float32 ? f(float{}) : f(double{});
 }
 
 }  // namespace lanner

@@ -304,24 +304,19 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
 }
 
 template <class T>
-constexpr ConvFunctions<T> functions() {
-  return {packed_elements<T>,
-          pack_items<T>,
-          pack<T>,
-          tasks<T>,
-          workspace_bytes<T>,
-          run<T>,
-          conv_weight_partial_elements<T>,
-          conv_weight_tasks<T>,
-          conv_weight_workspace_bytes<T>,
-          conv_weight_run<T>,
-          conv_weight_finish_items<T>,
-          conv_weight_finish<T>};
+double cost(const ConvGeometry& g, ConvPass pass, bool packed) {
+  return direct_cost<T>(g, pass, packed);
 }
+
+template <class T>
+constexpr ConvFunctions<T> kDirect = {cost<T>,  packed_elements<T>, pack_items<T>, pack<T>,
+                                      tasks<T>, workspace_bytes<T>, run<T>};
 
 }  // namespace
 
 extern const ConvKernels conv_kernels;
-const ConvKernels conv_kernels = {functions<float>(), functions<double>()};
+const ConvKernels conv_kernels = {{{&kDirect<float>, &conv_winograd_2, &conv_winograd_4},
+                                   {&conv_weight_f32, &conv_winograd_weight_2, &conv_winograd_weight_4}},
+                                  {{&kDirect<double>}, {&conv_weight_f64}}};
 
 }  // namespace lanner::cpu::LANNER_ISA

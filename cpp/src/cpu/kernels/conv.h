@@ -35,6 +35,9 @@ struct ConvArgs {
 
 template <class T>
 struct ConvFunctions {
+  // How long it takes, in vector FMAs, or infinity where this way does not serve. `packed`: the weight is packed already.
+  double (*cost)(const ConvGeometry& g, ConvPass pass, bool packed);
+
   // The weight in the order in which it is read. Items [begin, end) of pack_items are packed by one call.
   int64_t (*packed_elements)(const ConvGeometry& g, ConvPass pass);
   int64_t (*pack_items)(const ConvGeometry& g, ConvPass pass);
@@ -44,21 +47,35 @@ struct ConvFunctions {
   int64_t (*tasks)(const ConvGeometry& g, ConvPass pass);
   int64_t (*workspace_bytes)(const ConvGeometry& g, ConvPass pass);
   void (*run)(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace);
+};
 
-  // dw [groups * m, c, kernel]: tasks sum over chunks of the batch into `partial`, then `weight_finish` adds the
-  // chunks, in their order. Chunks are cut by the sizes alone.
-  int64_t (*weight_partial_elements)(const ConvGeometry& g);
-  int64_t (*weight_tasks)(const ConvGeometry& g);
-  int64_t (*weight_workspace_bytes)(const ConvGeometry& g);
-  void (*weight_run)(const ConvGeometry& g, const T* x, const T* dy, T* partial, int64_t begin, int64_t end,
-                     void* workspace);
-  int64_t (*weight_finish_items)(const ConvGeometry& g);
-  void (*weight_finish)(const ConvGeometry& g, const T* partial, T* dw, int64_t begin, int64_t end);
+// dw [groups * m, c, kernel] from x and dy. In each round, in order, the tasks write to `partial`, each with its own
+// workspace, and when all are done the items of `finish` take what the round left there; the last writes dw. What is
+// summed by one task follows from the sizes alone.
+template <class T>
+struct ConvWeightFunctions {
+  double (*cost)(const ConvGeometry& g);
+  int64_t (*partial_elements)(const ConvGeometry& g);
+  int64_t (*rounds)(const ConvGeometry& g);
+  int64_t (*tasks)(const ConvGeometry& g);
+  int64_t (*workspace_bytes)(const ConvGeometry& g);
+  void (*run)(const ConvGeometry& g, int64_t round, const T* x, const T* dy, T* partial, int64_t begin, int64_t end,
+              void* workspace);
+  int64_t (*finish_items)(const ConvGeometry& g);
+  void (*finish)(const ConvGeometry& g, int64_t round, T* partial, T* dw, int64_t begin, int64_t end);
+};
+
+// The ways to compute a convolution, up to the first null: the direct sum, which serves always, then Winograd's by
+// tiles of 2 x 2 and of 4 x 4 outputs. The cheapest is to be taken.
+template <class T>
+struct ConvWays {
+  const ConvFunctions<T>* output[4];
+  const ConvWeightFunctions<T>* weight[4];
 };
 
 struct ConvKernels {
-  ConvFunctions<float> f32;
-  ConvFunctions<double> f64;
+  ConvWays<float> f32;
+  ConvWays<double> f64;
 };
 
 }  // namespace lanner::cpu

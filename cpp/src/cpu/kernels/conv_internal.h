@@ -1,30 +1,15 @@
-// The weight gradient's half of the conv family (conv_weight.cpp), for the table in conv.cpp.
+// The parts of the conv family, for the table in conv.cpp.
 #pragma once
 
 #include "cpu/kernels/conv.h"
 
 namespace lanner::cpu::LANNER_ISA {
 
-template <class T>
-int64_t conv_weight_partial_elements(const ConvGeometry& g);
-template <class T>
-int64_t conv_weight_tasks(const ConvGeometry& g);
-template <class T>
-int64_t conv_weight_workspace_bytes(const ConvGeometry& g);
-template <class T>
-void conv_weight_run(const ConvGeometry& g, const T* x, const T* dy, T* partial, int64_t begin, int64_t end,
-                     void* workspace);
-template <class T>
-int64_t conv_weight_finish_items(const ConvGeometry& g);
-template <class T>
-void conv_weight_finish(const ConvGeometry& g, const T* partial, T* dw, int64_t begin, int64_t end);
+extern const ConvWeightFunctions<float> conv_weight_f32;  // conv_weight.cpp
+extern const ConvWeightFunctions<double> conv_weight_f64;
 
-#define LANNER_CONV_WEIGHT(T)                                                                             \
-  template int64_t conv_weight_partial_elements<T>(const ConvGeometry&);                                  \
-  template int64_t conv_weight_tasks<T>(const ConvGeometry&);                                             \
-  template int64_t conv_weight_workspace_bytes<T>(const ConvGeometry&);                                   \
-  template void conv_weight_run<T>(const ConvGeometry&, const T*, const T*, T*, int64_t, int64_t, void*); \
-  template int64_t conv_weight_finish_items<T>(const ConvGeometry&);                                      \
-  template void conv_weight_finish<T>(const ConvGeometry&, const T*, T*, int64_t, int64_t);
+// By tiles of 2 x 2 and of 4 x 4.
+extern const ConvFunctions<float> conv_winograd_2, conv_winograd_4;                      // conv_winograd.cpp
+extern const ConvWeightFunctions<float> conv_winograd_weight_2, conv_winograd_weight_4;  // conv_winograd_weight.cpp
 
 }  // namespace lanner::cpu::LANNER_ISA

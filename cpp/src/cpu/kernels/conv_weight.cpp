@@ -150,28 +150,26 @@ void add_by_width(const WeightPlan<T>& w, const Box<T>& box, int64_t panel, T* p
   }
 }
 
-}  // namespace
-
 template <class T>
-int64_t conv_weight_partial_elements(const ConvGeometry& g) {
+int64_t partial_elements(const ConvGeometry& g) {
   const WeightPlan<T> w(g);
   return w.chunks * w.p.groups * w.group_elements;
 }
 
 template <class T>
-int64_t conv_weight_tasks(const ConvGeometry& g) {
+int64_t tasks(const ConvGeometry& g) {
   const WeightPlan<T> w(g);
   return w.chunks * w.p.groups * w.panel_blocks;
 }
 
 template <class T>
-int64_t conv_weight_workspace_bytes(const ConvGeometry& g) {
+int64_t workspace_bytes(const ConvGeometry& g) {
   return WeightPlan<T>(g).workspace_bytes();
 }
 
 template <class T>
-void conv_weight_run(const ConvGeometry& g, const T* x, const T* dy, T* partial, int64_t begin, int64_t end,
-                     void* workspace) {
+void run(const ConvGeometry& g, int64_t, const T* x, const T* dy, T* partial, int64_t begin, int64_t end,
+         void* workspace) {
   const WeightPlan<T> w(g);
   const Plan<T>& p = w.p;
   Box<T> box{};
@@ -228,13 +226,13 @@ void conv_weight_run(const ConvGeometry& g, const T* x, const T* dy, T* partial,
 }
 
 template <class T>
-int64_t conv_weight_finish_items(const ConvGeometry& g) {
+int64_t finish_items(const ConvGeometry& g) {
   const WeightPlan<T> w(g);
   return w.p.groups * w.p.panels;
 }
 
 template <class T>
-void conv_weight_finish(const ConvGeometry& g, const T* partial, T* dw, int64_t begin, int64_t end) {
+void finish(const ConvGeometry& g, int64_t, T* partial, T* dw, int64_t begin, int64_t end) {
   const WeightPlan<T> w(g);
   const Plan<T>& p = w.p;
   constexpr int L = kLanes<T>;
@@ -272,7 +270,23 @@ void conv_weight_finish(const ConvGeometry& g, const T* partial, T* dw, int64_t 
   }
 }
 
-LANNER_CONV_WEIGHT(float)
-LANNER_CONV_WEIGHT(double)
+template <class T>
+int64_t rounds(const ConvGeometry&) {
+  return 1;
+}
+
+template <class T>
+double cost(const ConvGeometry& g) {
+  return direct_cost<T>(g, ConvPass::Forward, true);
+}
+
+template <class T>
+constexpr ConvWeightFunctions<T> kFunctions = {cost<T>, partial_elements<T>, rounds<T>, tasks<T>, workspace_bytes<T>,
+                                               run<T>,  finish_items<T>,     finish<T>};
+
+}  // namespace
+
+const ConvWeightFunctions<float> conv_weight_f32 = kFunctions<float>;
+const ConvWeightFunctions<double> conv_weight_f64 = kFunctions<double>;
 
 }  // namespace lanner::cpu::LANNER_ISA

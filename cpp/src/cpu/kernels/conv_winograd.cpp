@@ -1,0 +1,268 @@
+// The forward pass and the input gradient, which is the forward pass of the gradient with the kernel turned around.
+//
+// A task is a block of tiles: their transforms V [point, tile, channel] and, for one panel of output channels at a
+// time, the products [point, tile, column] stay in the second-level cache.
+#include "cpu/kernels/conv_winograd.h"
+
+#include "cpu/gemm/pack.h"
+#include "cpu/kernels/conv_internal.h"
+
+namespace lanner::cpu::LANNER_ISA {
+namespace {
+
+using T = float;
+constexpr int L = kLanes<T>, kN = kNR<T>;
+
+// What V and the products of a block may take: most of a second-level cache of 1 MiB. But a block has at least
+// kLeastTiles where there are so many, for each to read the weights from the third level.
+constexpr int64_t kBlockBytes = 768 * 1024, kLeastTiles = 2 * kMR;
+
+template <int M>
+struct Pass {
+  static constexpr int N = M + 2, P = N * N;
+  int64_t groups, c, k;  // channels of src and dst in a group
+  Plane src, dst;
+  int64_t pad[2];  // dst (y, x) reads src from (y, x) - pad on
+  int64_t weight_k, weight_c;
+  bool turned;
+  Tiling tiling;
+  int64_t channels;                               // c, up to whole vectors
+  int64_t panels, panels_of_task, panel_blocks;   // of kN dst channels
+  int64_t weight_step, input_step, product_step;  // from point to point
+
+  Pass(const ConvGeometry& g, ConvPass pass) {
+    turned = pass == ConvPass::InputGrad;
+    groups = g.groups, c = turned ? g.m : g.c, k = turned ? g.c : g.m;
+    src = {turned ? g.out[1] : g.in[1], turned ? g.out[2] : g.in[2]};
+    dst = {turned ? g.in[1] : g.out[1], turned ? g.in[2] : g.out[2]};
+    for (int d = 0; d < 2; ++d) pad[d] = turned ? 2 - g.pad[d + 1] : g.pad[d + 1];
+    weight_k = turned ? 9 : c * 9, weight_c = turned ? k * 9 : 9;
+    channels = ceil_div(c, L) * L;
+    panels = ceil_div(k, kN);
+    const int64_t fit = kBlockBytes / static_cast<int64_t>(sizeof(T)) / (P * (channels + kN));
+    tiling = tiling_of(g.n, dst.height, dst.width, M, larger(fit, kLeastTiles));
+    panels_of_task = panels, panel_blocks = 1;
+    // The input is then transformed by each of the blocks, so that few of them is best.
+    for (int64_t tasks = tiling.blocks() * groups; tasks * panel_blocks < kTasks / 4 && panels_of_task > 1;) {
+      panels_of_task = ceil_div(panels_of_task, 2);
+      panel_blocks = ceil_div(panels, panels_of_task);
+    }
+    // One vector more than a multiple of the cache's way: the points of a tile are written in turn.
+    weight_step = c * kN + L, input_step = tiling.most() * channels + L, product_step = tiling.most() * kN + L;
+  }
+
+  int64_t panel_elements() const { return P * weight_step; }
+  int64_t part_rows() const { return smaller(tiling.strips, tiling.down); }
+  int64_t patch_elements() const { return (part_rows() * M + 2) * (tiling.columns * M + 2) * L; }
+  int64_t result_elements() const { return part_rows() * M * tiling.columns * M * L + L * L; }
+  int64_t workspace_elements() const { return P * (input_step + product_step) + patch_elements() + result_elements(); }
+};
+
+template <int M>
+int64_t packed_elements(const ConvGeometry& g, ConvPass pass) {
+  const Pass<M> p(g, pass);
+  return p.groups * p.panels * p.panel_elements();
+}
+
+template <int M>
+int64_t pack_items(const ConvGeometry& g, ConvPass pass) {
+  const Pass<M> p(g, pass);
+  return p.groups * p.panels * p.c;
+}
+
+// An item is a src channel of a panel: [group, panel, point, c, column].
+template <int M>
+void pack(const ConvGeometry& g, ConvPass pass, const T* weight, int64_t begin, int64_t end, T* packed) {
+  const Pass<M> p(g, pass);
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t c = item % p.c, panel = item / p.c % p.panels, group = item / p.c / p.panels;
+    const T* from = weight + group * p.k * p.c * 9 + panel * kN * p.weight_k + c * p.weight_c;
+    T* to = packed + (group * p.panels + panel) * p.panel_elements() + c * kN;
+    for (int j0 = 0; j0 < kN; j0 += L) {
+      V<T> tap[9 + L];
+#pragma GCC unroll 4
+      for (int t = 0; t < 9; t += L) {
+        V<T> rows[L];
+#pragma GCC unroll 16
+        for (int j = 0; j < L; ++j)
+          rows[j] = panel * kN + j0 + j < p.k
+                        ? load_n(from + (j0 + j) * p.weight_k + t, static_cast<size_t>(9 - t < L ? 9 - t : L))
+                        : V<T>{};
+        transpose<T>(rows);
+#pragma GCC unroll 16
+        for (int j = 0; j < L; ++j) tap[t + j] = rows[j];
+      }
+      const auto write = [&](int i, int j, V<T> v) __attribute__((always_inline)) {
+        store(to + (i * p.N + j) * p.weight_step + j0, v);
+      };
+      if (p.turned)
+        weight_2d<M, V<T>>([&](int i, int j) __attribute__((always_inline)) { return tap[8 - 3 * i - j]; }, write);
+      else
+        weight_2d<M, V<T>>([&](int i, int j) __attribute__((always_inline)) { return tap[3 * i + j]; }, write);
+    }
+  }
+}
+
+template <int M>
+int64_t tasks(const ConvGeometry& g, ConvPass pass) {
+  const Pass<M> p(g, pass);
+  return p.groups * p.tiling.blocks() * p.panel_blocks;
+}
+
+template <int M>
+int64_t workspace_bytes(const ConvGeometry& g, ConvPass pass) {
+  return Pass<M>(g, pass).workspace_elements() * static_cast<int64_t>(sizeof(T));
+}
+
+// V of the tiles of strips [begin, end). `src`: of the first image, of the group's first channel.
+template <int M>
+void transform_input(const Pass<M>& p, const T* src, int64_t begin, int64_t end, T* patch_at, T* v) {
+  constexpr int N = Pass<M>::N;
+  const int64_t plane = p.src.height * p.src.width;
+  Gathered<T> patch{patch_at};
+  for (int64_t strip = begin; strip < end;) {
+    const Part part = p.tiling.part(strip, end);
+    const T* image = src + part.image * p.groups * p.c * plane;
+    for (int64_t c = 0; c < p.c; c += L) {
+      patch.gather(image + c * plane, smaller(L, p.c - c), plane, p.src, part.top * M - p.pad[0],
+                   (part.bottom - part.top) * M + 2, part.left * M - p.pad[1], (part.right - part.left) * M + 2);
+      T* to = v + c;
+      for (int64_t y = 0; y < part.bottom - part.top; ++y)
+        for (int64_t x = 0; x < part.right - part.left; ++x, to += p.channels) {
+          const T* from = patch_at + (y * M * patch.pitch + x * M) * L;
+          input_2d<M, V<T>>(
+              [&](int i, int j) __attribute__((always_inline)) { return load(from + (i * patch.pitch + j) * L); },
+              [&](int i, int j, V<T> value)
+                  __attribute__((always_inline)) { store(to + (i * N + j) * p.input_step, value); });
+        }
+    }
+    v += part.tiles() * p.channels;
+    strip += part.bottom - part.top;
+  }
+}
+
+// `count` elements of up to L channels, from vectors of channels to planes.
+void spread_result(const T* from, int64_t count, int64_t channels, V<T> bias, const Finish<T>& finish, T* dst,
+                   int64_t plane) {
+  for (int64_t i = 0; i < count; i += L) {
+    const size_t n = static_cast<size_t>(smaller(L, count - i));
+    V<T> rows[L];
+#pragma GCC unroll 16
+    for (int j = 0; j < L; ++j) rows[j] = load(from + (i + j) * L) + bias;
+    transpose<T>(rows);
+    T* at = dst + i;
+#pragma GCC unroll 16
+    for (int j = 0; j < L; ++j)
+      if (j < channels) {
+        if (finish.any) rows[j] = finish(rows[j], at + j * plane, n);
+        if (n == L)
+          store(at + j * plane, rows[j]);
+        else
+          store_n(at + j * plane, rows[j], n);
+      }
+  }
+}
+
+// The outputs of strips [begin, end), of the channels of one panel. `dst`: of the first image, of the panel's first
+// channel.
+template <int M>
+void transform_output(const Pass<M>& p, const T* product, int64_t begin, int64_t end, int64_t width, const T* bias,
+                      const Finish<T>& finish, T* result, T* dst) {
+  constexpr int N = Pass<M>::N;
+  const int64_t plane = p.dst.height * p.dst.width;
+  for (int64_t strip = begin; strip < end;) {
+    const Part part = p.tiling.part(strip, end);
+    const int64_t x0 = part.left * M, y0 = part.top * M;
+    const int64_t columns = smaller(part.right * M, p.dst.width) - x0,
+                  rows = smaller(part.bottom * M, p.dst.height) - y0;
+    T* image = dst + part.image * p.groups * p.k * plane + y0 * p.dst.width + x0;
+    for (int64_t k = 0; k < width; k += L, image += L * plane) {
+      const T* from = product + k;
+      for (int64_t y = 0; y < part.bottom - part.top; ++y)
+        for (int64_t x = 0; x < part.right - part.left; ++x, from += kN) {
+          T* to = result + (y * M * columns + x * M) * L;
+          const int64_t high = rows - y * M, wide = columns - x * M;
+          const auto read = [&](int i, int j) __attribute__((always_inline)) {
+            return load(from + (i * N + j) * p.product_step);
+          };
+          if (high >= M && wide >= M)
+            output_2d<M, V<T>>(
+                read, [&](int i, int j, V<T> v)
+                          __attribute__((always_inline)) { store(to + (i * columns + j) * L, v); });
+          else
+            output_2d<M, V<T>>(
+                read, [&](int i, int j, V<T> v) __attribute__((always_inline)) {
+                  if (i < high && j < wide) store(to + (i * columns + j) * L, v);
+                });
+        }
+      const int64_t here = smaller(L, width - k);
+      const V<T> start = bias ? load_n(bias + k, static_cast<size_t>(here)) : V<T>{};
+      if (columns == p.dst.width) {
+        spread_result(result, rows * columns, here, start, finish, image, plane);
+      } else {
+        for (int64_t y = 0; y < rows; ++y)
+          spread_result(result + y * columns * L, columns, here, start, finish, image + y * p.dst.width, plane);
+      }
+    }
+    product += part.tiles() * kN;
+    strip += part.bottom - part.top;
+  }
+}
+
+template <int M>
+void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
+  const Pass<M> p(args.geometry, args.pass);
+  T* const v = static_cast<T*>(workspace);
+  T* const product = v + p.P * p.input_step;
+  T* const result = product + p.P * p.product_step;
+  T* const patch = result + p.result_elements();
+  const Finish<T> finish(args.epilogue, args.dst);
+  int64_t transformed = -1;
+  for (int64_t task = begin; task < end; ++task) {
+    const int64_t panel_block = task % p.panel_blocks, rest = task / p.panel_blocks;
+    const int64_t group = rest % p.groups, block = rest / p.groups;
+    const int64_t strip = block * p.tiling.strips, strips_end = smaller(strip + p.tiling.strips, p.tiling.all_strips());
+    if (transformed != rest)
+      transform_input(p, args.src + group * p.c * p.src.height * p.src.width, strip, strips_end, patch, v);
+    transformed = rest;
+
+    int64_t tiles = 0;
+    for (int64_t s = strip; s < strips_end;) {
+      const Part part = p.tiling.part(s, strips_end);
+      tiles += part.tiles(), s += part.bottom - part.top;
+    }
+    const int64_t height = ceil_div(tiles, ceil_div(tiles, kMR));
+    const int64_t panel_end = smaller(p.panels, (panel_block + 1) * p.panels_of_task);
+    for (int64_t panel = panel_block * p.panels_of_task; panel < panel_end; ++panel) {
+      const T* weight = args.packed + (group * p.panels + panel) * p.panel_elements();
+      const int64_t width = smaller(kN, p.k - panel * kN);
+      for (int point = 0; point < p.P; ++point)
+        for (int64_t i = 0; i < tiles; i += height) {
+          const TileOut<T> out{product + point * p.product_step + i * kN,
+                               kN,
+                               1,
+                               static_cast<int>(smaller(height, tiles - i)),
+                               width <= L ? L : kN,
+                               1,
+                               0,
+                               {}};
+          tile<T>(p.c, v + point * p.input_step + i * p.channels, p.channels, 1, weight + point * p.weight_step, kN,
+                  out);
+        }
+      const int64_t k = group * p.k + panel * kN;
+      transform_output(p, product, strip, strips_end, width,
+                       args.epilogue.bias_per_row ? args.epilogue.bias_per_row + k : nullptr, finish, result,
+                       args.dst + k * p.dst.height * p.dst.width);
+    }
+  }
+}
+
+template <int M>
+constexpr ConvFunctions<float> kFunctions = {winograd_cost<M>, packed_elements<M>, pack_items<M>, pack<M>,
+                                             tasks<M>,         workspace_bytes<M>, run<M>};
+
+}  // namespace
+
+const ConvFunctions<float> conv_winograd_2 = kFunctions<2>, conv_winograd_4 = kFunctions<4>;
+
+}  // namespace lanner::cpu::LANNER_ISA
