@@ -60,7 +60,28 @@ struct Dim {
 };
 
 // Joins neighbours that one stride walks through.
-void add_dim(std::vector<Dim>& dims, Dim d) {
+// A few of them, in place: reductions run in replays, which allocate nothing.
+class DimList {
+ public:
+  bool empty() const { return count_ == 0; }
+  Dim& back() { return dims_[count_ - 1]; }
+  void push_back(Dim d) { dims_[count_++] = d; }
+  void pop_back() { --count_; }
+  const Dim* begin() const { return dims_; }
+  const Dim* end() const { return dims_ + count_; }
+  // By falling stride; equal ones stay in order.
+  void sort() {
+    for (int i = 1; i < count_; ++i)
+      for (int j = i; j > 0 && std::abs(dims_[j].stride) > std::abs(dims_[j - 1].stride); --j)
+        std::swap(dims_[j], dims_[j - 1]);
+  }
+
+ private:
+  Dim dims_[kMaxRank];
+  int count_ = 0;
+};
+
+void add_dim(DimList& dims, Dim d) {
   if (!dims.empty() && dims.back().stride == d.stride * d.size) {
     dims.back() = {dims.back().size * d.size, d.stride};
   } else {
@@ -68,7 +89,7 @@ void add_dim(std::vector<Dim>& dims, Dim d) {
   }
 }
 
-cpu::Walk walk_of(const std::vector<Dim>& dims) {
+cpu::Walk walk_of(const DimList& dims) {
   cpu::Walk walk;
   for (const Dim& d : dims) {
     walk.size[walk.rank] = d.size;
@@ -84,7 +105,7 @@ int64_t count(const cpu::Walk& walk) {
 }
 
 ReduceJob plan(const Shape& shape, const Dims& strides, const Dims& axes) {
-  std::vector<Dim> kept, reduced, unordered;
+  DimList kept, reduced, unordered;
   int next = 0;
   for (int i = 0; i < shape.size(); ++i) {
     const bool is_reduced = next < axes.size() && axes[next] == i;
@@ -96,13 +117,12 @@ ReduceJob plan(const Shape& shape, const Dims& strides, const Dims& axes) {
       add_dim(kept, {shape[i], strides[i]});
     }
   }
-  std::stable_sort(unordered.begin(), unordered.end(),
-                   [](const Dim& a, const Dim& b) { return std::abs(a.stride) > std::abs(b.stride); });
+  unordered.sort();
   for (const Dim& d : unordered) add_dim(reduced, d);
 
   ReduceJob job;
   job.columns = !kept.empty() && kept.back().stride == 1 && (reduced.empty() || reduced.back().stride != 1);
-  std::vector<Dim>& with_line = job.columns ? kept : reduced;
+  DimList& with_line = job.columns ? kept : reduced;
   if (!with_line.empty()) {
     job.line = with_line.back().size;
     job.line_stride = with_line.back().stride;
