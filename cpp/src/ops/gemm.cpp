@@ -20,16 +20,21 @@ using cpu::GemmFunctions;
 // even; large products have more, of at most kTaskRows rows each.
 constexpr int64_t kTaskFlops = 2'000'000;
 constexpr int64_t kTasks = 8;
-// Of rows, a task has enough to use a panel of B from the first-level cache ten times (2048^3: 256 rows are 15 % faster
-// than 128), and few enough for its block of A, 256 x kc, to fill a quarter of the second-level cache. Of columns,
-// enough for four panels.
+// Of rows, a task has enough to use a panel of B ten times, and few enough for its block of A, 256 x kc, to fill half of
+// the second-level cache. Of columns, enough for four panels.
 constexpr int64_t kTaskRows = 256, kMinTaskRows = 128, kMinTaskColumns = 128;
 // Up to this many rows B is read where it lies, if its rows are contiguous: packing costs more than it saves (256^3: 7
 // %, 512^3: 4 %; at 1024 rows it gains 10 %).
 constexpr int64_t kDirectRows = 512;
+// Up to this many rows a product with a transposed B, as that of a linear layer, is computed as C^T = B^T A^T: what is
+// packed is A, the smaller one, and B is read once where it lies.
+constexpr int64_t kTransposeRows = 256;
 // A is packed only where its rows are a multiple of 4 KiB apart, so that those of a panel share the sets of the
 // first-level cache and push each other out (1024^3: packing gains 40 %; at other strides it loses up to 15 %).
 constexpr int64_t kAliasBytes = 4096, kPackAColumns = 128;
+// Elements of a matrix that meets a vector: 2 us from the second-level cache of one core. An even number of tasks is
+// fair to two cores.
+constexpr int64_t kVectorTask = 96 * 1024;
 // Packed B is bounded to 16 MiB of float32: half of a third-level cache.
 constexpr int64_t kPackedElements = 4 << 20, kMaxK = 32768;
 
@@ -74,7 +79,8 @@ bool matrix_times_vector(const GemmArgs<T>& g) {
     dense.b = x.as<T>(), dense.b_row = 1;
     return matrix_times_vector(dense);
   }
-  const int64_t grain = ceil_div(std::max<int64_t>(128 * 1024 / g.k, 1), 128) * 128;
+  const int64_t tasks = std::max<int64_t>(g.m * g.k / kVectorTask / 2 * 2, 1);
+  const int64_t grain = ceil_div(ceil_div(g.m, tasks), 16) * 16;
   parallel_for(g.m, grain, [&](int64_t begin, int64_t end) { functions<T>().gemv(g, begin, end); });
   return true;
 }
@@ -103,7 +109,7 @@ void run_tasks(const GemmArgs<T>& g) {
   const Tasks t = cut(g);
   const bool pack_a = t.columns >= kPackAColumns && t.rows > 1 && g.k > 1 &&
                       g.a_row * static_cast<int64_t>(sizeof(T)) % kAliasBytes == 0;
-  const int64_t workspace_elements = f.block_workspace_elements(t.rows, g.k, pack_a, g.packed_b != nullptr);
+  const int64_t workspace_elements = f.block_workspace_elements(g, t.rows, pack_a);
   parallel_for(t.down * t.across, 1, [&](int64_t begin, int64_t end) {
     Workspace workspace(workspace_elements * sizeof(T));
     for (int64_t i = begin; i < end; ++i) {
@@ -164,6 +170,8 @@ void gemm(const GemmArgs<T>& g) {
   } else if (g.m == 1 && matrix_times_vector(transposed(g))) {
   } else if (g.b_col == 1 && g.m <= kDirectRows) {
     run_tasks(g);
+  } else if (g.b_row == 1 && g.c_col == 1 && g.m <= kTransposeRows && g.m <= g.n) {
+    gemm(transposed(g));
   } else {
     pack_and_run(g);
   }

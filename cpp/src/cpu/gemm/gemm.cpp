@@ -34,9 +34,10 @@ void pack_b(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, int6
 }
 
 // K in blocks of one size, as near to kKC as that gives; 0 for K = 0.
-int64_t k_block(int64_t k) {
-  const int64_t blocks = (k + kKC - 1) / kKC;
-  return blocks ? (k + blocks - 1) / blocks : 0;
+template <class T>
+int64_t k_block(const GemmArgs<T>& g) {
+  const int64_t most = g.c_col == 1 ? kKC : kTransposedKC, blocks = (g.k + most - 1) / most;
+  return blocks ? (g.k + blocks - 1) / blocks : 0;
 }
 
 // The panels of A are of one height too, rather than kMR and a low remainder.
@@ -48,19 +49,20 @@ int panel_height(int64_t rows) {
 // Workspace: the block of A, with the spill of its last row; then the cut-off panel of B.
 template <class T>
 int64_t packed_a_elements(int64_t rows, int64_t k, bool pack_a) {
-  return pack_a ? (rows * k_block(k) + 2 * kLanes<T>) / kLanes<T> * kLanes<T> : 0;
+  return pack_a ? (rows * k + 2 * kLanes<T>) / kLanes<T> * kLanes<T> : 0;
 }
 template <class T>
-int64_t block_workspace_elements(int64_t rows, int64_t k, bool pack_a, bool packed_b) {
-  return packed_a_elements<T>(rows, k, pack_a) + (packed_b ? 0 : k_block(k) * kNR<T>);
+int64_t block_workspace_elements(const GemmArgs<T>& g, int64_t rows, bool pack_a) {
+  return packed_a_elements<T>(rows, k_block(g), pack_a) + (g.packed_b ? 0 : k_block(g) * kNR<T>);
 }
 
 template <class T>
 void block(const GemmArgs<T>& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, bool pack_a, T* workspace) {
   constexpr int kN = kNR<T>;
-  const int64_t rows = m1 - m0, kb = k_block(g.k);
+  const int64_t rows = m1 - m0, kb = k_block(g);
   const int height = panel_height(rows);
-  T* const cut_panel = workspace + packed_a_elements<T>(rows, g.k, pack_a);
+  const int wide = rows <= kWideRows && g.c_col == 1 && !pack_a ? wide_panels(static_cast<int>(rows)) : 0;
+  T* const cut_panel = workspace + packed_a_elements<T>(rows, kb, pack_a);
 
   int64_t k0 = 0;
   do {  // once also with K = 0, where C = epilogue(beta * C)
@@ -73,7 +75,20 @@ void block(const GemmArgs<T>& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
       a = workspace;
       a_row = 1;
     }
-    for (int64_t j = n0; j < n1; j += kN) {
+    const auto out_at = [&](int64_t i, int64_t j, int here, int columns) {
+      const T beta = k0 == 0 ? g.beta : T{1};
+      T* const c = g.c + (m0 + i) * g.c_row + j * g.c_col;
+      TileOut<T> out{c, g.c_row, g.c_col, here, columns, g.alpha, beta, {}};
+      if (last) out.epilogue = epilogue_at(g.epilogue, m0 + i, j, g.c_row, g.c_col);
+      return out;
+    };
+    int64_t j = n0;
+    for (; wide && j + wide * kN <= n1; j += wide * kN) {
+      const T* b = g.packed_b ? g.packed_b + j * g.k + k0 * kN : g.b + k0 * g.b_row + j;
+      kWideKernels<T>[rows](k, a, a_row, g.a_col, b, g.packed_b ? kN : g.b_row, g.packed_b ? g.k * kN : kN,
+                            out_at(0, j, static_cast<int>(rows), wide * kN));
+    }
+    for (; j < n1; j += kN) {
       const int columns = n1 - j < kN ? static_cast<int>(n1 - j) : kN;
       const T* b;
       int64_t b_step = kN;
@@ -88,15 +103,7 @@ void block(const GemmArgs<T>& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
       }
       for (int64_t i = 0; i < rows; i += height) {
         const int here = rows - i < height ? static_cast<int>(rows - i) : height;
-        TileOut<T> out{g.c + (m0 + i) * g.c_row + j * g.c_col,
-                       g.c_row,
-                       g.c_col,
-                       here,
-                       columns,
-                       g.alpha,
-                       k0 == 0 ? g.beta : T{1},
-                       {}};
-        if (last) out.epilogue = epilogue_at(g.epilogue, m0 + i, j, g.c_row, g.c_col);
+        const TileOut<T> out = out_at(i, j, here, columns);
         if (pack_a)
           tile<T>(k, a + i * k, 1, here, b, b_step, out);
         else

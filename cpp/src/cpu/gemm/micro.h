@@ -11,7 +11,7 @@
 #pragma once
 
 #include "cpu/kernels/gemm.h"
-#include "cpu/simd.h"
+#include "cpu/transpose.h"
 
 namespace lanner::cpu::LANNER_ISA {
 namespace {
@@ -32,11 +32,14 @@ constexpr int kMR = 4;
 #endif
 constexpr int kTileVectors = 2;
 template <class T>
-constexpr int kNR = kTileVectors* kLanes<T>;
+constexpr int kNR = kTileVectors * kLanes<T>;
 
-// One panel of B, kKC x kNR<T>, is 32 KiB with AVX-512: it stays in a first-level cache of 48 KiB while panels of A
-// (14 KiB) pass by.
-constexpr int64_t kKC = 256;
+// K is walked in blocks, so that a block of A stays in the second-level cache; C is read and written once a block. A
+// panel of B, kKC x kNR<T>, is 64 KiB with AVX-512 and comes from the second-level cache too: 9 bytes a cycle, and no
+// slower than from the first (2048^3 on one core: 256 102 ms, 384 98, 512 94).
+constexpr int64_t kKC = 512;
+// Where C is the transpose of a row-major matrix each block costs more, and B has few columns.
+constexpr int64_t kTransposedKC = 2048;
 
 // Where a tile goes. The epilogue's pointers are those of the tile's own first element, row and column.
 template <class T>
@@ -88,27 +91,73 @@ LANNER_INLINE T finish_element(T x, const Epilogue<T>& e, int64_t row, int64_t c
   return x;
 }
 
-// Stores `buffer` [rows, kNR<T>], which already holds alpha * a b: the tiles that are cut off at C's edge, and those
-// whose columns are not next to each other.
+// Of n elements next to each other in a row of the result, from `column` on.
 template <class T>
-[[gnu::noinline]] void finish(const T* buffer, const TileOut<T>& out) {
-  const auto put = [&](int i, int j) {
-    const int64_t at = i * out.c_row + j * out.c_col;
-    T x = buffer[i * kNR<T> + j];
-    if (out.beta != 0) x += out.beta * out.c[at];
-    out.c[at] = finish_element(x, out.epilogue, i, j, at);
-  };
-  if (out.c_col == 1) {
-    for (int i = 0; i < out.rows; ++i)
-      for (int j = 0; j < out.columns; ++j) put(i, j);
-  } else {
-    for (int j = 0; j < out.columns; ++j)
-      for (int i = 0; i < out.rows; ++i) put(i, j);
+LANNER_INLINE V<T> finish_vector(V<T> x, const Epilogue<T>& e, int64_t row, int64_t column, int64_t at, int n) {
+  const auto take = [&](const T* p) { return n == kLanes<T> ? load(p) : load_n(p, n); };
+  if (e.bias_per_column) x += take(e.bias_per_column + column);
+  if (e.bias_per_row) x += e.bias_per_row[row];
+  if (e.residual) x += take(e.residual + at);
+  if (e.activation == Activation::Relu) x = relu_of(x);
+  if (e.activation == Activation::LeakyRelu) x = leaky_relu_of(x, e.slope);
+  if (e.gate) x = gated(x, take(e.gate + at), e.gate_slope);
+  return x;
+}
+
+// Stores `buffer`, whose rows are `step` apart and which already holds alpha * a b, to a C with contiguous rows.
+template <class T>
+void finish_rows(const T* buffer, int step, const TileOut<T>& out) {
+  constexpr int L = kLanes<T>;
+  for (int i = 0; i < out.rows; ++i) {
+    for (int j = 0; j < out.columns; j += L) {
+      const int64_t at = i * out.c_row + j;
+      const int n = out.columns - j < L ? out.columns - j : L;
+      V<T> x = load(buffer + i * step + j);
+      if (out.beta != 0) x += out.beta * (n == L ? load(out.c + at) : load_n(out.c + at, n));
+      x = finish_vector(x, out.epilogue, i, j, at, n);
+      n == L ? store(out.c + at, x) : store_n(out.c + at, x, n);
+    }
   }
 }
 
+// The tiles that are cut off at C's edge, and those whose columns are not next to each other.
+template <class T>
+[[gnu::noinline]] void finish(const T* buffer, const TileOut<T>& out) {
+  constexpr int L = kLanes<T>, kStep = (kMR + L - 1) / L * L;
+  if (out.c_col == 1) {
+    finish_rows(buffer, kNR<T>, out);
+  } else if (out.c_row == 1) {
+    alignas(64) T turned[kNR<T> * kStep];
+    for (int i = 0; i < out.rows; i += L) {
+      for (int j = 0; j < out.columns; j += L) {
+        V<T> rows[L];
+#pragma GCC unroll 16
+        for (int q = 0; q < L; ++q) rows[q] = i + q < out.rows ? load(buffer + (i + q) * kNR<T> + j) : V<T>{};
+        transpose<T>(rows);
+#pragma GCC unroll 16
+        for (int q = 0; q < L; ++q) store(turned + (j + q) * kStep + i, rows[q]);
+      }
+    }
+    TileOut<T> t = out;
+    t.rows = out.columns, t.columns = out.rows;
+    t.c_row = out.c_col, t.c_col = 1;
+    t.epilogue.bias_per_column = out.epilogue.bias_per_row, t.epilogue.bias_per_row = out.epilogue.bias_per_column;
+    finish_rows(turned, kStep, t);
+  } else {
+    for (int i = 0; i < out.rows; ++i) {
+      for (int j = 0; j < out.columns; ++j) {
+        const int64_t at = i * out.c_row + j * out.c_col;
+        T x = buffer[i * kNR<T> + j];
+        if (out.beta != 0) x += out.beta * out.c[at];
+        out.c[at] = finish_element(x, out.epilogue, i, j, at);
+      }
+    }
+  }
+}
+
+// kVectors past kTileVectors are those of the next panels of B, each `panel_step` after the one before.
 template <class T, int kRows, int kVectors, bool kPackedA>
-void tile_kernel(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* b, int64_t b_step,
+void tile_kernel(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* b, int64_t b_step, int64_t panel_step,
                  const TileOut<T>& out) {
   constexpr int N = kVectors, L = kLanes<T>;
   V<T> acc[kRows][N] = {};
@@ -129,12 +178,12 @@ void tile_kernel(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* 
 
   for (int64_t s = 0; s < k; ++s) {
     V<T> bv[N];
-#pragma GCC unroll 2
-    for (int j = 0; j < N; ++j) bv[j] = load(b + j * L);
+#pragma GCC unroll 8
+    for (int j = 0; j < N; ++j) bv[j] = load(b + j / kTileVectors * panel_step + j % kTileVectors * L);
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
       const V<T> av = splat(kPackedA ? a[i] : group[i / 4][(i % 4) * a_row]);
-#pragma GCC unroll 2
+#pragma GCC unroll 8
       for (int j = 0; j < N; ++j) acc[i][j] = fma(av, bv[j], acc[i][j]);
     }
     b += b_step;
@@ -147,11 +196,11 @@ void tile_kernel(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* 
   }
 
 #define LANNER_EACH_VECTOR \
-  _Pragma("GCC unroll 16") for (int i = 0; i < kRows; ++i) _Pragma("GCC unroll 2") for (int j = 0; j < N; ++j)
+  _Pragma("GCC unroll 16") for (int i = 0; i < kRows; ++i) _Pragma("GCC unroll 8") for (int j = 0; j < N; ++j)
   if (out.alpha != 1) {
     LANNER_EACH_VECTOR acc[i][j] *= out.alpha;
   }
-  if (out.columns < N * L || out.c_col != 1) {
+  if (N <= kTileVectors && (out.columns < N * L || out.c_col != 1)) {
     alignas(64) T buffer[kRows * kNR<T>];
     LANNER_EACH_VECTOR store(buffer + i * kNR<T> + j * L, acc[i][j]);
     finish(buffer, out);
@@ -183,7 +232,7 @@ void tile_kernel(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* 
 }
 
 template <class T>
-using TileKernel = void (*)(int64_t, const T*, int64_t, int64_t, const T*, int64_t, const TileOut<T>&);
+using TileKernel = void (*)(int64_t, const T*, int64_t, int64_t, const T*, int64_t, int64_t, const TileOut<T>&);
 
 template <class T>
 struct TileKernels {
@@ -212,8 +261,17 @@ template <class T>
 LANNER_INLINE void tile(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* b, int64_t b_step,
                         const TileOut<T>& out) {
   const TileKernels<T>& kernels = a_row == 1 ? kTileKernels<T, true> : kTileKernels<T, false>;
-  kernels.of[out.rows][out.columns <= kLanes<T> ? 1 : 2](k, a, a_row, a_step, b, b_step, out);
+  kernels.of[out.rows][out.columns <= kLanes<T> ? 1 : 2](k, a, a_row, a_step, b, b_step, 0, out);
 }
+
+// One to three rows are too few to hide the latency of the additions: several panels at once. All columns are there,
+// and next to each other in C.
+constexpr int kWideRows = 3;
+constexpr int wide_panels(int rows) { return rows == 1 ? 4 : 2; }
+template <class T>
+constexpr TileKernel<T> kWideKernels[kWideRows + 1] = {nullptr, tile_kernel<T, 1, 4 * kTileVectors, false>,
+                                                       tile_kernel<T, 2, 2 * kTileVectors, false>,
+                                                       tile_kernel<T, 3, 2 * kTileVectors, false>};
 
 }  // namespace
 }  // namespace lanner::cpu::LANNER_ISA

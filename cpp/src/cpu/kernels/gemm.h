@@ -26,7 +26,7 @@ struct GemmArgs {
 template <class T>
 struct GemmFunctions {
   int mr, nr;  // rows and columns of the tile of C that is held in registers
-  int kc;      // K is walked in blocks of kc, so that a panel of B stays in the first-level cache
+  int kc;      // K is walked in blocks of kc
 
   // B packed: panels of nr columns, each k x nr contiguous, row k at k * nr; columns past n are zero. `block` needs B
   // packed unless b_col is 1, and then for its columns past the last multiple of nr only (it packs those itself).
@@ -37,7 +37,7 @@ struct GemmFunctions {
 
   // C[m0:m1, n0:n1]; n0 is a multiple of nr, and so is n1 unless it is n. `pack_a` copies A to the workspace first,
   // in the order in which it is read: worth it where each element of A is used for several panels of B.
-  int64_t (*block_workspace_elements)(int64_t rows, int64_t k, bool pack_a, bool packed_b);
+  int64_t (*block_workspace_elements)(const GemmArgs<T>& g, int64_t rows, bool pack_a);
   void (*block)(const GemmArgs<T>& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, bool pack_a, T* workspace);
 
   // y[r0:r1] = epilogue(alpha * M x + beta * y), M [rows, columns] with one of its strides 1; args: a = M, m = rows,
