@@ -19,6 +19,7 @@
   PART(loss)         \
   PART(random)       \
   PART(optim)        \
+  PART(arguments)    \
   PART(halt)         \
   PART(data)         \
   PART(autodiff)     \

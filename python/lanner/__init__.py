@@ -274,6 +274,7 @@ if TYPE_CHECKING:
         optim as optim,
         random as random,
     )
+    from lanner.compiled import compile as compile
     from lanner.history import History as History
     from lanner.io import load as load, save as save
     from lanner.model import Model as Model
@@ -283,6 +284,7 @@ _LAZY = {
     "History": "lanner.history:History",
     "Model": "lanner.model:Model",
     "callbacks": "lanner.callbacks",
+    "compile": "lanner.compiled:compile",
     "data": "lanner.data",
     "datasets": "lanner.datasets",
     "load": "lanner.io:load",

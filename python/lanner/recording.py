@@ -130,6 +130,15 @@ def noted(recorder: Any) -> Iterator[Notes]:
     notes.close()
 
 
+def refuse(name: str, what: str, instead: str) -> None:
+    """Raise where a step is recorded: `name` takes another tensor, which a plan could not repeat."""
+    if recordings and current() is not None:
+        raise _core.RecordingError(
+            f"{name}: a {what} takes another tensor while the step is recorded, which a plan could not repeat; write "
+            f"into it instead: {instead}"
+        )
+
+
 def made_once(make: Callable[[], Any]) -> Any:
     """Make a tensor of state that lasts: a recorded step begins with it and does not make it again."""
     if current() is None:

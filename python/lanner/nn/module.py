@@ -161,11 +161,10 @@ class Module:
                 raise TypeError(
                     f"{type(self).__name__}.{name} is a buffer; assign a Tensor or None, got {type(value).__name__}"
                 )
-            if value is not None and recording.recordings and recording.current() is not None:
-                raise _core.RecordingError(
-                    f"{type(self).__name__}.{name}: a buffer takes another tensor while the step is recorded, which a "
-                    f"plan could not repeat; write into it instead: self.{name}[...] = value"
-                )
+            held = own["_buffers"][name]
+            if held is not None and value is not None and hash(held) == hash(value):
+                return  # likewise
+            recording.refuse(f"{type(self).__name__}.{name}", "buffer", f"self.{name}[...] = value")
             own["_buffers"][name] = value
         elif name in own["_modules"]:
             if value is not None:
