@@ -1,4 +1,6 @@
 // The Tensor class: attributes, conversions, operators, autodiff methods.
+#include <pybind11/typing.h>
+
 #include "bindings.h"
 #include "lanner/ops/elementwise.h"
 #include "lanner/ops/linalg.h"
@@ -296,8 +298,10 @@ with ``create_graph`` the gradients can be differentiated again.
 void bind_tensor(py::module_& m) {
   py::list numbers(2);
   for (int i = 0; i < 2; ++i) numbers[i] = py::int_(0);
-  m.attr("_changes") = numbers;
   changes = numbers.release();
+  m.def(
+      "_changes", [] { return py::typing::List<py::int_>(py::reinterpret_borrow<py::list>(changes)); },
+      "The numbers of the last changes, see lanner.recording; always the same list.");
   bind_dtypes(m);
   py::class_<Tensor> cls(m, "Tensor",
                          R"(An n-dimensional array that knows its gradient. Made by ``ln.tensor`` and its kin.

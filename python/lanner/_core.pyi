@@ -433,6 +433,8 @@ def _bernoulli(p: typing.SupportsFloat | typing.SupportsIndex, shape: int | coll
 @typing.overload
 def _bernoulli(p: Tensor) -> Tensor:
     ...
+def _changes() -> list[int]:
+    ...
 def _clip_norm(arg0: collections.abc.Sequence[Tensor], arg1: Tensor, arg2: typing.SupportsFloat | typing.SupportsIndex) -> None:
     ...
 def _draw_seed() -> int:
@@ -914,7 +916,6 @@ def zeros(shape: int | collections.abc.Sequence[int], *, dtype: DTypeLike | None
 def zeros_like(x: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: builtins.bool = False) -> Tensor:
     ...
 __version__: str = '0.1.0'
-_changes: list = [0, 0]
 bfloat16: DType
 bool: DType
 float16: DType

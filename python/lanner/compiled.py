@@ -14,6 +14,7 @@ from typing import Any, Literal, overload
 
 from lanner import _core, recording
 from lanner._core import Tensor
+from lanner.plan import Plan
 
 __all__ = ["Compiled", "compile"]
 
@@ -36,7 +37,7 @@ class _Leaf:
 class _Step:
     """A plan, when it may be replayed, and the form of what it returns."""
 
-    def __init__(self, plan: Any, notes: recording.Notes, form: Any) -> None:
+    def __init__(self, plan: _core.Plan, notes: recording.Notes, form: Any) -> None:
         self.plan, self.form = plan, form
         self.single = isinstance(form, _Leaf)
         self.modules = list(notes.modules.values())
@@ -50,7 +51,7 @@ class _Step:
         return all(guard.lasts() for guard in self.modules) and all(guard.lasts() for guard in self.optimizers)
 
     def holds(self) -> bool:
-        """Whether the modules stand in the modes in which they were recorded."""
+        """Whether the modules are in the modes in which they were recorded."""
         return all(guard.holds() for guard in self.modules)
 
     def follow(self) -> bool:
@@ -77,7 +78,9 @@ class Compiled:
         function: Callable[..., Any],
         precision: Precision = "float32",
         cache_size: int = 32,
+        *,
         _halts: bool = False,
+        _sets_modes: bool = False,
     ) -> None:
         if not callable(function):
             raise TypeError(f"compile: expected a function or a module, got {type(function).__name__}")
@@ -87,7 +90,8 @@ class Compiled:
             raise ValueError(f"compile: cache_size must be at least 1, got {cache_size}")
         self.precision: Precision = precision
         self.cache_size = cache_size
-        self._function, self._halts = function, _halts
+        # Whether the function may end early; whether it puts modules into the modes that it wants by itself.
+        self._function, self._halts, self._sets_modes = function, _halts, _sets_modes
         self._steps: dict[Any, list[_Step]] = {}  # by key; the one used last in front
         self._again: set[Any] = set()  # keys whose first recording made tensors that outlive it
         self._last: _Step | None = None
@@ -105,11 +109,8 @@ class Compiled:
             raise TypeError(
                 f"{self._name}: what is no tensor among the arguments of a compiled function must be hashable ({error})"
             ) from None
-        if steps:
-            step: _Step | None = steps[0]
-            if step.numbers != _changes or not step.plan.valid():
-                step = None
-        else:
+        step = steps[0] if steps else None
+        if step is not None and (step.numbers != _changes or not step.plan.valid()):
             step = None
         if step is None:
             with self._lock:
@@ -128,19 +129,19 @@ class Compiled:
         return getattr(self._function, "__name__", type(self._function).__name__)
 
     @property
-    def plan(self) -> Any:
+    def plan(self) -> Plan | None:
         """The plan of the last call, or None before the first.
 
         >>> twice = ln.compile(lambda x: x * 2)
         >>> twice(ln.ones(3)).tolist()
         [2.0, 2.0, 2.0]
-        >>> [step.name for step in twice.plan.steps()]
+        >>> twice.plan.kernels
         ['multiply']
         """
-        return self._last.plan if self._last is not None else None
+        return Plan(self._last.plan) if self._last is not None else None
 
     @property
-    def plans(self) -> list[Any]:
+    def plans(self) -> list[Plan]:
         """All plans that are kept, the one used last in front.
 
         >>> twice = ln.compile(lambda x: x * 2)
@@ -150,7 +151,7 @@ class Compiled:
         """
         with self._lock:
             steps = [step for kept in self._steps.values() for step in kept]
-        return [step.plan for step in sorted(steps, key=lambda step: -step.used)]
+        return [Plan(step.plan) for step in sorted(steps, key=lambda step: -step.used)]
 
     def forget(self) -> None:
         """Let go of all plans: the next call records anew.
@@ -173,7 +174,7 @@ class Compiled:
         numbers = list(_changes)
         steps = [step for step in self._steps[key] if step.numbers == numbers or step.lasts()]
         for step in steps:
-            if step.numbers != numbers and not (step.holds() and step.follow()):
+            if step.numbers != numbers and not ((self._sets_modes or step.holds()) and step.follow()):
                 continue
             if not step.plan.valid():
                 continue
@@ -217,7 +218,7 @@ class Compiled:
 
     def _keep(self, key: Any, step: _Step) -> None:
         numbers = list(_changes)
-        if step.lasts() and step.holds():
+        if step.lasts() and (self._sets_modes or step.holds()):
             step.numbers = numbers
         self._steps[key] = [step, *self._steps.get(key, ())][:4]
         if len(self._steps) > self.cache_size:
@@ -225,6 +226,10 @@ class Compiled:
                 (k for k in self._steps if k != key), key=lambda k: max(s.used for s in self._steps[k] or [step])
             )
             del self._steps[oldest]
+
+    def __reduce__(self) -> Any:
+        make = functools.partial(Compiled, _halts=self._halts, _sets_modes=self._sets_modes)
+        return make, (self._function, self.precision, self.cache_size)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As a function's: a method of ``instance``."""

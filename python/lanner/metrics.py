@@ -1,7 +1,8 @@
 """Figures of merit, exact over an epoch: sums are kept from batch to batch, never means of means.
 
 A metric is given predictions and targets with ``update``, and tells the figure of all it has seen with ``compute``;
-``reset`` begins anew. Each has a function beside it for figures of one pair of arrays.
+``reset`` begins anew. Each has a function beside it for figures of one pair of arrays. What is computed of a batch,
+``measure``, is apart from how it is added up, ``collect``: `Model` makes the former a part of its compiled step.
 
 >>> metric = ln.metrics.Accuracy()
 >>> metric.update(ln.tensor([[0.1, 0.9], [0.8, 0.2]]), ln.tensor([1, 1]))
@@ -20,8 +21,8 @@ from typing import Any, Literal
 
 from lanner import _core
 from lanner._core import Tensor
+from lanner.labels import Task, are_indices, count, difference_of, labels
 
-Task = Literal["binary", "multiclass"]
 Average = Literal["binary", "macro", "micro"]
 
 __all__ = [
@@ -50,6 +51,8 @@ __all__ = [
 class Metric:
     """The base of all metrics: subclass it with ``reset``, ``update`` and ``compute`` for one of your own.
 
+    With ``measure`` and ``collect`` in place of ``update``, what it computes becomes a part of a model's compiled step.
+
     >>> class Largest(ln.metrics.Metric):
     ...     def reset(self):
     ...         self.value = 0.0
@@ -70,7 +73,24 @@ class Metric:
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Take one batch into account."""
+        self.collect(self.measure(prediction, target))
+
+    def measure(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        """What ``collect`` needs of one batch: tensors of shapes that do not depend on values, of which none is read.
+
+        >>> [t.item() for t in ln.metrics.Accuracy().measure(ln.tensor([0.9, 0.2]), ln.tensor([1, 1]))]
+        [1, 2]
+        """
         raise NotImplementedError(f"{type(self).__name__} has no update()")
+
+    def collect(self, measured: tuple[Tensor, ...]) -> None:
+        """Take one batch into account, of which ``measure`` gave this."""
+        raise NotImplementedError(f"{type(self).__name__} has no collect()")
+
+    def can_measure(self, prediction: Any, target: Any) -> bool:
+        """Whether ``measure`` does for tensors like these all that ``update`` does."""
+        whole = type(self).update is Metric.update and type(self).measure is not Metric.measure
+        return whole and isinstance(prediction, Tensor) and isinstance(target, Tensor)
 
     def compute(self) -> float:
         """The figure of all that was seen since ``reset``; NaN where nothing was."""
@@ -151,15 +171,19 @@ class Accuracy(Metric):
         """Forget all that was seen."""
         self._right, self._total = 0, 0
 
-    def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Take one batch into account."""
-        guess, truth, _ = _labels(prediction, target, self.task, self.threshold, self.name)
-        right, total = guess == truth, truth.size
-        if self.ignore_index is not None:
-            counted = truth != self.ignore_index
-            right, total = right & counted, _total(counted)
-        self._right += _total(right)
-        self._total += total
+    def measure(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        """How many are right, and how many there are."""
+        guess, truth, _ = labels(prediction, target, self.task, self.threshold, self.name)
+        right = guess == truth
+        if self.ignore_index is None:
+            return _core.sum(right), _core.full((), truth.size, dtype=_core.int64)
+        counted = truth != self.ignore_index
+        return _core.sum(right & counted), _core.sum(counted)
+
+    def collect(self, measured: tuple[Tensor, ...]) -> None:
+        """Add them up."""
+        self._right += int(measured[0].item())
+        self._total += int(measured[1].item())
 
     def compute(self) -> float:
         """Return the figure of all that was seen."""
@@ -192,8 +216,8 @@ class TopKAccuracy(Metric):
         """Forget all that was seen."""
         self._right, self._total = 0, 0
 
-    def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Take one batch into account."""
+    def measure(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        """How many are right, and how many there are."""
         prediction = prediction.detach()
         if prediction.ndim != 2:
             raise _core.ShapeError(f"{self.name}: expected scores [N, C], got {list(prediction.shape)}")
@@ -206,8 +230,13 @@ class TopKAccuracy(Metric):
             )
         # With k classes or fewer every sample is right.
         _, best = _core.topk(prediction, min(self.k, prediction.shape[1]), axis=1)
-        self._right += _total(best == _core.expand_dims(target, axis=1))
-        self._total += prediction.shape[0]
+        right = _core.sum(best == _core.expand_dims(target, axis=1))
+        return right, _core.full((), prediction.shape[0], dtype=_core.int64)
+
+    def collect(self, measured: tuple[Tensor, ...]) -> None:
+        """Add them up."""
+        self._right += int(measured[0].item())
+        self._total += int(measured[1].item())
 
     def compute(self) -> float:
         """Return the figure of all that was seen."""
@@ -240,16 +269,22 @@ class _Confusion(Metric):
         self._true: list[int] = []
         self._questions = False
 
-    def update(self, prediction: Tensor, target: Tensor) -> None:
-        guess, truth, classes = _labels(prediction, target, self.task, self.threshold, self.name)
-        self._questions = classes is None
+    def can_measure(self, prediction: Any, target: Any) -> bool:
+        # How many classes there are is told by the scores, but not by predictions that are class indices.
+        return super().can_measure(prediction, target) and not are_indices(prediction, target, self.task)
+
+    def measure(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        guess, truth, classes = labels(prediction, target, self.task, self.threshold, self.name, known_classes=True)
+        questions = _core.full((), classes is None, dtype=_core.bool)
         if classes is None:  # yes or no, a column for each question
-            both = guess * truth
-            counts = [_core.sum(t, axis=0).tolist() for t in (both, guess, truth)]
-        else:
-            right = _core.where(guess == truth, truth, _core.full_like(truth, classes))
-            # An index past the last class takes what is wrong.
-            counts = [_count(right, classes + 1)[:classes], _count(guess, classes), _count(truth, classes)]
+            return *(_core.sum(t, axis=0) for t in (guess * truth, guess, truth)), questions
+        right = _core.where(guess == truth, truth, _core.full_like(truth, classes))
+        # An index past the last class takes what is wrong.
+        return count(right, classes + 1)[:classes], count(guess, classes), count(truth, classes), questions
+
+    def collect(self, measured: tuple[Tensor, ...]) -> None:
+        *counts, questions = (t.tolist() for t in measured)
+        self._questions = questions
         self._both, self._predicted, self._true = (
             [a + b for a, b in zip_longest(old, new, fillvalue=0)]
             for old, new in zip((self._both, self._predicted, self._true), counts, strict=True)
@@ -326,10 +361,13 @@ class _Error(Metric):
     def reset(self) -> None:
         self._sum, self._elements = 0.0, 0
 
-    def update(self, prediction: Tensor, target: Tensor) -> None:
-        difference = _difference(prediction, target, self.name)
-        self._sum += float(_core.sum(self._measure(difference)).item())
-        self._elements += difference.size
+    def measure(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        difference = difference_of(prediction, target, self.name)
+        return _core.sum(self._measure(difference)), _core.full((), difference.size, dtype=_core.int64)
+
+    def collect(self, measured: tuple[Tensor, ...]) -> None:
+        self._sum += float(measured[0].item())
+        self._elements += int(measured[1].item())
 
     def _measure(self, difference: Tensor) -> Tensor:
         raise NotImplementedError
@@ -377,18 +415,24 @@ class R2(Metric):
         self._spread: list[float] = []  # sum of (y - mean)**2
         self._residual: list[float] = []
 
-    def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Take one batch into account."""
-        difference = _difference(prediction, target, self.name)
-        if difference.size == 0:
-            return
+    def measure(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        """How many samples there are; of each output the mean, the squares around it, and those of the errors."""
+        difference = difference_of(prediction, target, self.name)
         n = difference.shape[0] if difference.ndim else 1
+        if difference.size == 0:
+            return (_core.zeros((), dtype=_core.int64),)
         difference = _core.reshape(difference, (n, -1))
         y = _core.reshape(target.to(_core.float64), difference.shape)
         mean = _core.mean(y, axis=0, keepdims=True)
-        spread = _core.sum(_core.square(y - mean), axis=0).tolist()
-        residual = _core.sum(_core.square(difference), axis=0).tolist()
-        self._merge(n, _core.reshape(mean, (-1,)).tolist(), spread, residual)
+        spread = _core.sum(_core.square(y - mean), axis=0)
+        residual = _core.sum(_core.square(difference), axis=0)
+        return _core.full((), n, dtype=_core.int64), _core.reshape(mean, (-1,)), spread, residual
+
+    def collect(self, measured: tuple[Tensor, ...]) -> None:
+        """Join them with those seen before."""
+        if len(measured) > 1:
+            n, mean, spread, residual = (t.tolist() for t in measured)
+            self._merge(n, mean, spread, residual)
 
     # The spread around a common mean (Chan, Golub and LeVeque 1979): sums of squares would cancel.
     def _merge(self, n: int, mean: Sequence[float], spread: Sequence[float], residual: Sequence[float]) -> None:
@@ -494,7 +538,6 @@ _CLASSES: dict[str, type[Metric]] = {
     "mae": MAE,
     "r2": R2,
 }
-_FLOATS = (_core.float16, _core.bfloat16, _core.float32, _core.float64)
 _THRESHOLDED = ("accuracy", "precision", "recall", "f1")
 
 
@@ -521,62 +564,3 @@ def get(metric: str | Metric | Callable[[Tensor, Tensor], Any], **options: Any) 
 
 def _divide(a: float, b: float) -> float:
     return a / b if b else math.nan
-
-
-def _total(mask: Tensor) -> int:
-    return int(_core.sum(mask).item())
-
-
-def _count(labels: Tensor, classes: int) -> list[int]:
-    """How often each of the classes stands in ``labels``."""
-    counts = _core.scatter_add(
-        _core.zeros((classes,), dtype=_core.int64), labels, _core.ones_like(labels), axis=0
-    ).tolist()
-    return list(counts)
-
-
-def _labels(
-    prediction: Tensor, target: Tensor, task: Task | None, threshold: float, name: str
-) -> tuple[Tensor, Tensor, int | None]:
-    """Class indices [n] of prediction and target and the number of classes; [N, questions] of 0 and 1, and None, where
-    each score answers yes or no."""
-    prediction = prediction.detach()
-    shape, expected = tuple(prediction.shape), tuple(target.shape)
-    if expected == (*shape, 1) or shape == (*expected, 1):
-        prediction, target = _core.reshape(prediction, (-1, 1)), _core.reshape(target, (-1, 1))
-        same, columns = True, 1
-    else:
-        same, columns = shape == expected, shape[1] if len(shape) > 1 else 1
-    if same and task is None and prediction.dtype not in _FLOATS and prediction.dtype != _core.bool:
-        guess, truth = (_core.reshape(t.to(_core.int64), (-1,)) for t in (prediction, target))
-        classes = int(_core.maximum(_core.max(guess), _core.max(truth)).item()) + 1 if guess.size else 0
-        return guess, truth, classes
-    if task == "binary" or (task is None and same and columns == 1):
-        if not same:
-            raise _mismatch(name, shape, expected)
-        rows = prediction.shape[0] if prediction.ndim else 1
-        guess = (_core.reshape(prediction, (rows, -1)) > threshold).to(_core.int64)
-        return guess, (_core.reshape(target, guess.shape) > 0.5).to(_core.int64), None
-    if same and len(shape) > 1:
-        target = _core.argmax(target, axis=1)
-    elif shape[:1] + shape[2:] != expected or len(shape) < 2:
-        raise _mismatch(name, shape, expected)
-    guess = _core.reshape(_core.argmax(prediction, axis=1), (-1,))
-    return guess, _core.reshape(target.to(_core.int64), (-1,)), columns
-
-
-def _mismatch(name: str, prediction: tuple[int, ...], target: tuple[int, ...]) -> Exception:
-    error: Exception = _core.ShapeError(
-        f"{name}: targets {list(target)} do not belong to predictions {list(prediction)}; expected class indices "
-        f"{list(prediction[:1] + prediction[2:])}, or targets of the shape of the predictions"
-    )
-    return error
-
-
-def _difference(prediction: Tensor, target: Tensor, name: str) -> Tensor:
-    """prediction - target in float64; [N] and [N, 1] belong together."""
-    prediction = prediction.detach()
-    shape, expected = tuple(prediction.shape), tuple(target.shape)
-    if shape != expected and shape != (*expected, 1) and expected != (*shape, 1):
-        raise _core.ShapeError(f"{name}: targets {list(expected)} do not have the shape of predictions {list(shape)}")
-    return prediction.to(_core.float64) - _core.reshape(target, shape).to(_core.float64)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 STRUCTURE, OPTIONS = 0, 1
 # [number of the last change of modules, parameters or an optimizer's tensors, number of the last change of its options]
-changes: list[int] = _core._changes
+changes: list[int] = _core._changes()
 _numbers = itertools.count(1)
 
 
@@ -49,7 +49,7 @@ class ModuleGuard:
 
     def holds(self) -> bool:
         """Whether the plan may be used as it is."""
-        return self.module.__dict__["training"] == self.training
+        return bool(self.module.__dict__["training"] == self.training)
 
     def lasts(self) -> bool:
         """Whether the plan can ever be used again."""

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from lanner.optim.optimizer import Optimizer
+from lanner.optim.optimizer import Optimizer, ParamGroup
 
 __all__ = [
     "ConstantLR",
@@ -89,7 +89,7 @@ class LRScheduler:
         self._last_lr = [group["lr"] for group in self._groups]
 
     @property
-    def _groups(self) -> list[dict[str, Any]]:
+    def _groups(self) -> list[ParamGroup]:
         return self.optimizer.param_groups
 
     def state_dict(self) -> dict[str, Any]:
@@ -428,7 +428,7 @@ class OneCycleLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     @staticmethod
-    def _per_group(groups: list[dict[str, Any]], name: str, value: float | Sequence[float]) -> list[float]:
+    def _per_group(groups: list[ParamGroup], name: str, value: float | Sequence[float]) -> list[float]:
         if isinstance(value, (int, float)):
             return [value] * len(groups)
         if len(value) != len(groups):
