@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "cpu/dispatch.h"
+#include "cpu/kernels/fused.h"
 #include "lanner/parallel.h"
 #include "ops/elementwise.h"
 #include "ops/window.h"
@@ -15,12 +16,17 @@ namespace {
 
 using Program = ElementwiseProgram;
 
-// Elements of a tile: three of float32 and what is read and written fill half of a first-level cache of 48 KiB.
-constexpr int64_t kTile = 1024;
+// Of the first-level cache, for a tile of each operand and register; and the elements of a tile: the fewer, the more of
+// the time goes into calling kernels, and past the most there is nothing left to gain.
+constexpr int64_t kTileBytes = 32 * 1024, kLeastTile = 512, kMostTile = 4096;
 // A transposed operand is read in squares: whole cache lines of both sides.
 constexpr int64_t kSquare = 32;
-// Columns that a reduction keeps, and so adds to: the fewer, the more rows a tile has to share the adding.
-constexpr int64_t kKeptColumns = 256;
+// Rows so short that a kernel spends more on the row than on its elements: an operand that is repeated along rows or
+// columns is written out, once for all tiles that see the same of it.
+constexpr int64_t kShortRow = 64;
+// What a light kernel takes in the first-level cache, and an operand to be brought there, an element; a grain of 20 us
+// counts what the kernel waits for memory as well.
+constexpr double kLightNs = 0.03, kOperandNs = 0.06, kLightGrainNs = 0.3, kGrainNs = 20'000;
 // Of a reduction over leading axes, whose slices have each a sum of their own.
 constexpr int64_t kMaxSlices = 32;
 
@@ -28,12 +34,12 @@ int log2_of_size(int bytes) { return __builtin_ctz(static_cast<unsigned>(bytes))
 
 bool is_constant(int value) { return value >= Program::kFirstConstant && value < Program::kFirstStep; }
 
-cpu::Reduction tile_reduction(Program::Reduction r) {
+cpu::TileReduction tile_reduction(Program::Reduction r) {
   switch (r) {
-    case Program::Reduction::SumSquares: return cpu::Reduction::SumSquares;
-    case Program::Reduction::Max: return cpu::Reduction::Max;
-    case Program::Reduction::Min: return cpu::Reduction::Min;
-    default: return cpu::Reduction::Sum;
+    case Program::Reduction::SumSquares: return cpu::TileReduction::SumSquares;
+    case Program::Reduction::Max: return cpu::TileReduction::Max;
+    case Program::Reduction::Min: return cpu::TileReduction::Min;
+    default: return cpu::TileReduction::Sum;
   }
 }
 
@@ -42,10 +48,17 @@ double identity(Program::Reduction r) {
   return r == Program::Reduction::Max ? -kInfinity : r == Program::Reduction::Min ? kInfinity : 0;
 }
 
-double combine(Program::Reduction r, double a, double b) {
-  if (r == Program::Reduction::Max) return b > a || b != b ? b : a;
-  if (r == Program::Reduction::Min) return b < a || b != b ? b : a;
-  return a + b;
+// to[i] is combined with from[i].
+void combine(Program::Reduction r, const double* from, double* to, int64_t n) {
+  const auto each = [&](auto f) {
+    for (int64_t i = 0; i < n; ++i) to[i] = f(to[i], from[i]);
+  };
+  if (r == Program::Reduction::Max)
+    each([](double a, double b) { return b > a || b != b ? b : a; });
+  else if (r == Program::Reduction::Min)
+    each([](double a, double b) { return b < a || b != b ? b : a; });
+  else
+    each([](double a, double b) { return a + b; });
 }
 
 }  // namespace
@@ -108,7 +121,11 @@ void FusedKernel::describe_values(std::span<const Tensor> in) {
     v.by_column = step != 0;
     v.by_row = rank_ > 1 && stride_[k][rank_ - 2] != 0;
     loaded_[k] = step != 0 && step != 1 && columns_ > 1;
-    ns_ += 0.1;  // reading it
+    if (columns_ < kShortRow && rows_ > 1 && v.by_row != v.by_column) {
+      loaded_[k] = repeated_[k] = true;
+      v.by_row = v.by_column = true;
+    }
+    ns_ += kOperandNs;
   }
   for (int i = 0; i < program_.steps; ++i) {
     const Program::Step& s = program_.step[i];
@@ -117,13 +134,12 @@ void FusedKernel::describe_values(std::span<const Tensor> in) {
     v.dtype = s.dtype;
     if (s.op == Op::Cast) {
       step.cast = kernels.copies->cast[static_cast<int>(value_[s.in[0]].dtype)][static_cast<int>(s.dtype)];
-      ns_ += 0.1;
+      ns_ += kLightNs;
     } else {
       const cpu::ElementwiseKernel& kernel = *elementwise_kernel(s.op);
       step.kernel = kernel.fn[static_cast<int>(s.dtype)];
       if (kernel.gives_bool) v.dtype = DType::Bool;
-      // A grain is some 20 us, of which light kernels spend most waiting for memory.
-      ns_ += std::max(0.1, 20'000.0 / static_cast<double>(kernel.grain) - 0.25);
+      ns_ += std::max(kLightNs, kGrainNs / static_cast<double>(kernel.grain) - kLightGrainNs);
     }
     for (int k = 0; k < s.operands; ++k) {
       const int from = s.in[k];
@@ -149,6 +165,8 @@ void FusedKernel::place_values() {
       if (from < program_.inputs && !loaded_[from] && (value_[from].by_row || value_[from].by_column)) last_read = i;
     }
   }
+  for (int k = 0; k < program_.inputs; ++k)
+    if (repeated_[k]) last_use[k] = Program::kMaxSteps;
   for (int k = 0; k < program_.outputs; ++k) {
     Value& v = value_[program_.output[k].value];
     last_use[program_.output[k].value] = Program::kMaxSteps;
@@ -176,26 +194,38 @@ void FusedKernel::place_values() {
     }
   }
   // One more, for a reduced value that has one row or column to be written out in full.
-  register_bytes_ = kTile * (has_reduction_ ? 8 : widest);
-  if (has_reduction_) ++registers_;
+  for (int k = 0; k < program_.outputs; ++k) {
+    const Value& v = value_[program_.output[k].value];
+    if (program_.output[k].reduction == Program::Reduction::None || is_full(v)) continue;
+    full_register_ = registers_;
+    widest = std::max(widest, v.bytes);
+  }
+  if (full_register_ >= 0) ++registers_;
+  int64_t bytes = registers_ * widest;
+  for (const Value& v : value_)
+    if (v.by_column && (&v < value_ + program_.inputs || v.at_output >= 0)) bytes += v.bytes;
+  tile_ = kLeastTile;
+  while (tile_ < kMostTile && 2 * tile_ * bytes <= kTileBytes) tile_ *= 2;
+  register_bytes_ = tile_ * widest;
 }
 
 void FusedKernel::cut() {
   bool squares = false;
   for (int k = 0; k < program_.inputs; ++k)
-    squares |= loaded_[k] && value_[k].by_row && std::abs(stride_[k][rank_ - 2]) < std::abs(stride_[k][rank_ - 1]);
+    squares |= loaded_[k] && !repeated_[k] && value_[k].by_row &&
+               std::abs(stride_[k][rank_ - 2]) < std::abs(stride_[k][rank_ - 1]);
   if (squares && rows_ >= kSquare) {
     tile_columns_ = std::min(columns_, kSquare);
   } else {
-    const int64_t most = stride_[kKept][rank_ - 1] != 0 ? kKeptColumns : kTile;
-    const int64_t pieces = std::max<int64_t>(1, (columns_ + most - 1) / most);
+    const int64_t pieces = std::max<int64_t>(1, (columns_ + tile_ - 1) / tile_);
     tile_columns_ = pieces == 1 ? std::max<int64_t>(1, columns_) : ((columns_ + pieces - 1) / pieces + 63) / 64 * 64;
   }
-  tile_rows_ = std::clamp<int64_t>(kTile / tile_columns_, 1, std::max<int64_t>(1, rows_));
+  tile_rows_ = std::clamp<int64_t>(tile_ / tile_columns_, 1, std::max<int64_t>(1, rows_));
   row_tiles_ = (rows_ + tile_rows_ - 1) / tile_rows_;
   column_tiles_ = (columns_ + tile_columns_ - 1) / tile_columns_;
   tiles_ = outer_ * row_tiles_ * column_tiles_;
-  grain_ = std::max<int64_t>(1, static_cast<int64_t>(20'000 / (ns_ * static_cast<double>(tile_rows_ * tile_columns_))));
+  grain_ =
+      std::max<int64_t>(1, static_cast<int64_t>(kGrainNs / (ns_ * static_cast<double>(tile_rows_ * tile_columns_))));
 }
 
 // ---- tiles ----------------------------------------------------------------------------------------------------------
@@ -206,12 +236,27 @@ struct FusedKernel::Slice {
   double* kept[Program::kMaxOutputs];
 };
 
-// Where a tile begins in each operand, in elements, and its size.
-int64_t FusedKernel::locate(int64_t tile, int64_t* offset, int64_t* rows, int64_t* columns) const {
-  const int64_t column = tile % column_tiles_ * tile_columns_;
+FusedKernel::Cursor FusedKernel::cursor(int64_t tile) const {
+  Cursor c;
+  c.column = tile % column_tiles_;
   tile /= column_tiles_;
-  const int64_t row = tile % row_tiles_ * tile_rows_;
-  int64_t rest = tile / row_tiles_, index[kMaxRank];
+  c.row = tile % row_tiles_;
+  c.outer = tile / row_tiles_;
+  return c;
+}
+
+void FusedKernel::advance(Cursor& c) const {
+  if (++c.column < column_tiles_) return;
+  c.column = 0;
+  if (++c.row < row_tiles_) return;
+  c.row = 0;
+  ++c.outer;
+}
+
+// Where a tile begins in each operand, in elements, and its size.
+void FusedKernel::locate(const Cursor& c, int64_t* offset, int64_t* rows, int64_t* columns) const {
+  const int64_t column = c.column * tile_columns_, row = c.row * tile_rows_;
+  int64_t rest = c.outer, index[kMaxRank];
   for (int i = rank_ - 3; i >= 0; --i) {
     index[i] = rest % size_[i];
     rest /= size_[i];
@@ -226,7 +271,6 @@ int64_t FusedKernel::locate(int64_t tile, int64_t* offset, int64_t* rows, int64_
   }
   *rows = std::min(tile_rows_, rows_ - row);
   *columns = std::min(tile_columns_, columns_ - column);
-  return offset[kKept];
 }
 
 void FusedKernel::run_cast(int step, int64_t rows, int64_t columns, Place* place) const {
@@ -276,8 +320,9 @@ FusedKernel::Place FusedKernel::place_of(const Value& v, char* registers, int64_
   return {registers + v.at_register * register_bytes_, v.by_row ? width : 0, v.by_column};
 }
 
-// Leaves in `place` where each value lies.
-void FusedKernel::run_tile(const Pointers& at, int64_t rows, int64_t columns, char* registers, Place* place) const {
+// Leaves in `place` where each value lies. `before`: the tile run before, of the same size.
+void FusedKernel::run_tile(const Pointers& at, const Pointers* before, int64_t rows, int64_t columns, char* registers,
+                           Place* place) const {
   const cpu::CopyKernels& copies = *cpu::kernels().elementwise->copies;
   const auto row_of = [&](int k) { return rank_ > 1 ? stride_[k][rank_ - 2] : 0; };
   for (int k = 0; k < program_.inputs; ++k) {
@@ -287,6 +332,7 @@ void FusedKernel::run_tile(const Pointers& at, int64_t rows, int64_t columns, ch
       continue;
     }
     place[k] = place_of(v, registers, columns);
+    if (repeated_[k] && before && before->of[k] == at.of[k]) continue;
     copies.copy[log2_of_size(v.bytes)](
         {v.by_row ? rows : 1, columns, at.of[k], row_of(k), stride_[k][rank_ - 1], place[k].data, columns, 1});
   }
@@ -316,19 +362,22 @@ void FusedKernel::run_tiles(const Pointers& base, Slice& slice) const {
   char* const registers = memory.as<char>();
   Place place[Program::kValues];
   int64_t offset[kOperands], rows, columns;
-  Pointers at;
-  for (int64_t t = slice.begin; t < slice.end; ++t) {
-    locate(t, offset, &rows, &columns);
+  Pointers at, before;
+  int64_t rows_before = 0, columns_before = 0;
+  Cursor c = cursor(slice.begin);
+  for (int64_t t = slice.begin; t < slice.end; ++t, advance(c)) {
+    locate(c, offset, &rows, &columns);
     for (int k = 0; k < program_.inputs; ++k) at.of[k] = base.of[k] + offset[k] * value_[k].bytes;
     for (int k = 0; k < program_.outputs; ++k)
       at.of[kOutput + k] = base.of[kOutput + k] + offset[kOutput + k] * value_[program_.output[k].value].bytes;
-    run_tile(at, rows, columns, registers, place);
+    run_tile(at, rows == rows_before && columns == columns_before ? &before : nullptr, rows, columns, registers, place);
+    before = at, rows_before = rows, columns_before = columns;
     for (int k = 0; k < program_.outputs; ++k) {
       if (program_.output[k].reduction == Program::Reduction::None) continue;
       Place x = place[program_.output[k].value];
       const Value& v = value_[program_.output[k].value];
       if (!is_full(v)) {
-        char* const full = registers + (registers_ - 1) * register_bytes_;
+        char* const full = registers + full_register_ * register_bytes_;
         cpu::kernels().elementwise->copies->copy[log2_of_size(v.bytes)](
             {rows, columns, x.data, x.row, x.step, full, columns, 1});
         x = {full, columns, 1};
@@ -354,47 +403,15 @@ void FusedKernel::run(std::span<const Tensor> in, std::span<const Tensor> out) c
 
 // A tile's share of a reduction, added to `kept`.
 void FusedKernel::reduce_tile(int output, const Place& x, int64_t rows, int64_t columns, double* kept) const {
-  const Program::Reduction kind = program_.output[output].reduction;
   const Value& v = value_[program_.output[output].value];
-  const int64_t kept_row = rank_ > 1 ? stride_[kKept][rank_ - 2] : 0, kept_column = stride_[kKept][rank_ - 1];
-  const cpu::ReduceFn reduce =
-      cpu::kernels().reduce->reduce[static_cast<int>(tile_reduction(kind))][static_cast<int>(v.dtype)];
-  alignas(64) char part[kTile * 8];
-  const auto add = [&](double* to, int64_t step, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) {
-      const double p =
-          v.dtype == DType::Float32 ? reinterpret_cast<float*>(part)[i] : reinterpret_cast<double*>(part)[i];
-      to[i * step] = combine(kind, to[i * step], p);
-    }
-  };
-  const auto walk_rows = [&](int64_t n) {
-    cpu::Walk walk;
-    walk.rank = 1;
-    walk.size[0] = n;
-    walk.stride[0] = x.row;
-    return walk;
-  };
-  cpu::ReduceJob job;
-  job.line = columns;
-  if (kept_column != 0) {
-    job.columns = true;
-    const int64_t units = (columns + cpu::kReduceTile - 1) / cpu::kReduceTile;
-    const int64_t together = kept_row == 0 ? rows : 1;  // else each row is of other elements
-    job.reduced = walk_rows(together);
-    for (int64_t r = 0; r < rows; r += together) {
-      reduce(job, x.data + r * x.row * v.bytes, part, 0, units, 0, together);
-      add(kept + r * kept_row, kept_column, columns);
-    }
-    return;
-  }
-  if (kept_row != 0) {
-    job.kept = walk_rows(rows);
-    reduce(job, x.data, part, 0, rows, 0, 1);
-    return add(kept, kept_row, rows);
-  }
-  job.reduced = walk_rows(rows);
-  reduce(job, x.data, part, 0, 1, 0, rows);
-  add(kept, 1, 1);
+  const int64_t kept_row = rank_ > 1 ? stride_[kKept][rank_ - 2] : 0;
+  const cpu::TileReduceKernels& kernels = cpu::kernels().fused->reduce;
+  const int kind = static_cast<int>(tile_reduction(program_.output[output].reduction)),
+            type = v.dtype == DType::Float64;
+  if (stride_[kKept][rank_ - 1] == 0) return kernels.rows[type][kind](x.data, rows, columns, x.row, kept, kept_row);
+  const int64_t together = kept_row == 0 ? rows : 1;  // else each row is of other elements
+  for (int64_t r = 0; r < rows; r += together)
+    kernels.columns[type][kind](x.data + r * x.row * v.bytes, together, columns, x.row, kept + r * kept_row, 1);
 }
 
 // The slices of the tiles, cut by size alone, have each their sums, which are added in the order of the slices.
@@ -407,11 +424,13 @@ void FusedKernel::reduce(const Pointers& base, std::span<const Tensor> out) cons
   const int64_t all = leading ? slices * kept_ : kept_ + slices;
   const auto kept_of = [&](int64_t slice, int64_t* first, int64_t* last) {
     int64_t offset[kOperands], rows, columns;
-    *first = leading ? 0 : locate(slice * grain, offset, &rows, &columns);
+    *first = 0;
     *last = kept_ - 1;
     if (leading) return;
-    *last = locate(std::min(tiles_, (slice + 1) * grain) - 1, offset, &rows, &columns);
-    *last += (columns - 1) * stride_[kKept][rank_ - 1];
+    locate(cursor(slice * grain), offset, &rows, &columns);
+    *first = offset[kKept];
+    locate(cursor(std::min(tiles_, (slice + 1) * grain) - 1), offset, &rows, &columns);
+    *last = offset[kKept] + (columns - 1) * stride_[kKept][rank_ - 1];
     if (rank_ > 1) *last += (rows - 1) * stride_[kKept][rank_ - 2];
   };
   const Workspace sums(static_cast<size_t>(all * program_.outputs) * sizeof(double));
@@ -439,7 +458,7 @@ void FusedKernel::reduce(const Pointers& base, std::span<const Tensor> out) cons
       int64_t first, last;
       kept_of(s, &first, &last);
       const double* const part = place(o, s, first);
-      for (int64_t k = first; k <= last; ++k) t[k] = combine(kind, t[k], part[k]);
+      combine(kind, part + first, t + first, last - first + 1);
     }
     const double divisor = kind == Program::Reduction::Mean ? static_cast<double>(reduced_) : 1;
     with_float_type(out[static_cast<size_t>(o)].dtype(), [&](auto zero) {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "cpu/kernels/elementwise.h"
-#include "cpu/kernels/reduce.h"
 #include "ops/fused.h"
 
 namespace lanner {
@@ -40,6 +39,9 @@ class FusedKernel {
   struct Pointers {
     char* of[kOperands];
   };
+  struct Cursor {  // a tile, by its place in the walk
+    int64_t outer, row, column;
+  };
   struct Slice;
 
   void walk(const Shape& shape, std::span<const Tensor> in, std::span<const Tensor> out);
@@ -48,10 +50,13 @@ class FusedKernel {
   void cut();
 
   void run_tiles(const Pointers& base, Slice& slice) const;
-  void run_tile(const Pointers& at, int64_t rows, int64_t columns, char* registers, Place* place) const;
+  void run_tile(const Pointers& at, const Pointers* before, int64_t rows, int64_t columns, char* registers,
+                Place* place) const;
   void run_step(int step, int64_t rows, int64_t columns, Place* place) const;
   void run_cast(int step, int64_t rows, int64_t columns, Place* place) const;
-  int64_t locate(int64_t tile, int64_t* offset, int64_t* rows, int64_t* columns) const;
+  Cursor cursor(int64_t tile) const;
+  void advance(Cursor& c) const;
+  void locate(const Cursor& c, int64_t* offset, int64_t* rows, int64_t* columns) const;
   void reduce(const Pointers& base, std::span<const Tensor> out) const;
   void reduce_tile(int output, const Place& x, int64_t rows, int64_t columns, double* kept) const;
 
@@ -70,11 +75,14 @@ class FusedKernel {
   Value value_[Program::kValues];
   Step step_[Program::kMaxSteps];
   alignas(8) char constant_[Program::kMaxSteps][3][8] = {};
-  bool loaded_[Program::kMaxInputs] = {};  // copied to a register first
+  bool loaded_[Program::kMaxInputs] = {};    // copied to a register first
+  bool repeated_[Program::kMaxInputs] = {};  // and that with its repeated rows or columns written out
   int registers_ = 0;
+  int full_register_ = -1;
   int64_t register_bytes_ = 0;
   double ns_ = 0;  // an element
 
+  int64_t tile_ = 0;  // elements at most
   int64_t tile_rows_ = 1, tile_columns_ = 1;
   int64_t row_tiles_ = 1, column_tiles_ = 1, tiles_ = 0, grain_ = 1;
 };

@@ -5,6 +5,7 @@
 #define LANNER_KERNEL_FAMILIES                   \
   LANNER_FAMILY(GemmKernels, gemm)               \
   LANNER_FAMILY(ElementwiseKernels, elementwise) \
+  LANNER_FAMILY(FusedKernels, fused)             \
   LANNER_FAMILY(ConvKernels, conv)               \
   LANNER_FAMILY(PoolKernels, pool)               \
   LANNER_FAMILY(ReduceKernels, reduce)           \
