@@ -11,45 +11,21 @@ from typing import TYPE_CHECKING, Any
 from lanner import _core, metrics as metrics_module
 from lanner._core import Tensor
 from lanner.callbacks import Callback, CallbackList, Logs
+from lanner.choices import make_loss, make_optimizer
+from lanner.compiled import Precision
 from lanner.feed import Feed, Inputs, as_inputs, is_loader
 from lanner.history import History
 from lanner.io import Path, load, save
 from lanner.metrics import Metric
 from lanner.nn.module import Module
 from lanner.progress import Progress, epoch_line
+from lanner.steps import Judged, Steps
 
 if TYPE_CHECKING:
     from lanner.summary import Summary
 
 __all__ = ["Model"]
 
-_train = Module.train
-
-_LOSSES = {
-    "mse": "MSELoss",
-    "mean_squared_error": "MSELoss",
-    "mae": "L1Loss",
-    "mean_absolute_error": "L1Loss",
-    "l1": "L1Loss",
-    "smooth_l1": "SmoothL1Loss",
-    "huber": "HuberLoss",
-    "cross_entropy": "CrossEntropyLoss",
-    "nll": "NLLLoss",
-    "bce": "BCELoss",
-    "binary_cross_entropy": "BCELoss",
-    "bce_with_logits": "BCEWithLogitsLoss",
-    "binary_cross_entropy_with_logits": "BCEWithLogitsLoss",
-    "kl_div": "KLDivLoss",
-    "hinge": "HingeLoss",
-    "multi_margin": "MultiMarginLoss",
-}
-_OPTIMIZERS = ("SGD", "Adagrad", "RMSprop", "Adadelta", "Adam", "AdamW", "Adamax", "NAdam", "Lion", "LBFGS")
-# Their targets have the shape and the dtype of the output; [N] of an output [N, 1] is taken for [N, 1].
-_ELEMENTWISE = {
-    *("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCELoss", "BCEWithLogitsLoss", "KLDivLoss", "HingeLoss"),
-    *("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy"),
-    *("binary_cross_entropy_with_logits", "kl_div", "hinge_loss"),
-}
 _QUESTIONS = {"BCELoss", "BCEWithLogitsLoss", "binary_cross_entropy", "binary_cross_entropy_with_logits"}
 _LOGITS = {"BCEWithLogitsLoss", "binary_cross_entropy_with_logits", "HingeLoss", "hinge_loss"}
 
@@ -60,7 +36,11 @@ class Model:
     ``loss`` is a module or function of output and target, or a name ("cross_entropy", "mse", "bce_with_logits", ...);
     ``optimizer`` one of ``ln.optim`` over the net's parameters, a function that makes one from them, or a name
     ("adam"); ``metrics`` are names ("accuracy"), ``ln.metrics`` objects, or functions of output and target. Without
-    loss and optimizer the model only predicts.
+    loss and optimizer the model only predicts. With ``precision="bf16"`` products and convolutions are computed of
+    bfloat16 operands and added up in float32; weights stay float32.
+
+    What is done with a batch is compiled (see `ln.compile`): net and loss run in Python once for each shape of a batch,
+    and must not read values. Within ``ln.detect_anomaly()`` they run op by op each time.
 
     >>> x = ln.random.normal((64, 4)); y = (x.sum(axis=1) > 0).to(ln.int64)
     >>> net = ln.nn.Sequential(ln.nn.Linear(4, 16), ln.nn.ReLU(), ln.nn.Linear(16, 2))
@@ -76,12 +56,13 @@ class Model:
         loss: Any = None,
         optimizer: Any = None,
         metrics: Iterable[str | Metric | Callable[[Tensor, Tensor], Any]] = (),
+        precision: Precision = "float32",
     ) -> None:
         if not isinstance(net, Module):
             raise TypeError(f"Model: net must be a lanner.nn.Module, got {type(net).__name__}")
         self.net = net
-        self.loss = _make_loss(loss)
-        self.optimizer = _make_optimizer(optimizer, net)
+        self.loss = make_loss(loss)
+        self.optimizer = make_optimizer(optimizer, net)
         self._loss_name = getattr(self.loss, "__name__", type(self.loss).__name__)
         options: dict[str, Any] = {
             "threshold": 0.0 if self._loss_name in _LOGITS else 0.5,
@@ -92,6 +73,10 @@ class Model:
         names = ["loss", *(metric.name for metric in self.metrics)]
         if len(set(names)) < len(names):
             raise ValueError(f"Model: two metrics have one name, of {', '.join(names)}")
+        if precision not in ("float32", "bf16"):
+            raise ValueError(f'Model: precision must be "float32" or "bf16", got {precision!r}')
+        self.precision: Precision = precision
+        self._compiled: Steps | None = None
         self.history = History()
         self.stop_training = False
         # Shape (without samples) and dtype of each input, once data was seen: what summary() runs on.
@@ -172,8 +157,8 @@ class Model:
         return history
 
     def _train_epoch(self, feed: Feed, epoch: int, hooks: CallbackList, bar: Progress) -> Logs:
-        net, optimizer, total = self.net, self.optimizer, _Total(self)
-        net.train()
+        steps, total = self._steps(), _Total(self)
+        self.net.train()
         each_batch = hooks.has("on_train_batch_end")
         guarded = hooks.has("on_nonfinite_loss")
         number = -1
@@ -181,17 +166,15 @@ class Model:
             if number == 0:
                 self._see(inputs)
             hooks.on_train_batch_begin(number)
-            optimizer.zero_grad()
-            output = net(*inputs)
-            target = self._aligned(output, target)
-            loss = self._loss_of(output, target)
-            value = float(loss.item())
-            if guarded and not math.isfinite(value):
+            judged = steps.train(inputs, target, guarded)
+            if isinstance(judged, float):  # the loss, which did not reach the weights
+                value = judged
                 hooks.on_nonfinite_loss(number, value, inputs, target)
-            total.add(value, inputs, output, target)
-            if not (guarded and self.stop_training):
-                loss.backward()
-                optimizer.step()
+                if not self.stop_training:  # not as wanted: the batch once more
+                    judged = steps.train(inputs, target, False)
+            if isinstance(judged, Judged):
+                value = _value(judged.loss)
+            total.add(value, inputs, judged)
             due = bar.due
             figures = total.figures() if each_batch or due else None
             if each_batch:
@@ -225,8 +208,8 @@ class Model:
             return self._judge(feed, hooks, bar)
 
     def _judge(self, feed: Feed, hooks: CallbackList, bar: Progress) -> Logs:
-        net, total = self.net, _Total(self)
-        net.eval()
+        steps, total = self._steps(), _Total(self)
+        self.net.eval()
         hooks.on_test_begin()
         each_batch = hooks.has("on_test_batch_end")
         number = -1
@@ -235,10 +218,8 @@ class Model:
                 if number == 0:
                     self._see(inputs)
                 hooks.on_test_batch_begin(number)
-                output = net(*inputs)
-                target = self._aligned(output, target)
-                value = float(self._loss_of(output, target).item()) if self.loss is not None else 0.0
-                total.add(value, inputs, output, target)
+                judged = steps.judge(inputs, target)
+                total.add(_value(judged.loss), inputs, judged)
                 due = bar.due
                 figures = total.figures() if each_batch or due else None
                 if each_batch:
@@ -262,19 +243,21 @@ class Model:
         if not (callbacks or verbose or is_loader(x)):
             inputs = as_inputs(x, "predict")
             if inputs[0].shape[0] <= batch_size and len(inputs) == 1:
-                return self._predict_batch(inputs[0], x)
+                with _recording(False):
+                    return _to_numpy(self._steps().predict(*inputs))
             x = inputs
         import numpy as np
 
         feed = Feed(x, None, batch_size, "predict")
         hooks = CallbackList(callbacks, self, {"steps": feed.batches, "verbose": verbose})
         parts: list[Any] = []
+        steps = self._steps()
         with self._modes(False), _recording(False), Progress("predict", feed.batches, verbose) as bar:
             self.net.eval()
             hooks.on_predict_begin()
             for number, (inputs, _) in enumerate(feed.epoch()):
                 hooks.on_predict_batch_begin(number)
-                parts.append(_to_numpy(self.net(*inputs)))
+                parts.append(_to_numpy(steps.predict(*inputs)))
                 hooks.on_predict_batch_end(number)
                 bar.advance()
             hooks.on_predict_end()
@@ -283,30 +266,6 @@ class Model:
         if isinstance(parts[0], tuple):
             return tuple(np.concatenate([part[i] for part in parts]) for i in range(len(parts[0])))
         return np.concatenate(parts)
-
-    def _predict_batch(self, inputs: Tensor, x: Any) -> Any:
-        """One batch, with as little beside the net's own work as there can be."""
-        modules = [self.net]
-        for module in modules:  # grows as it is walked
-            modules += [child for child in module._modules.values() if child is not None]
-        training = [module for module in modules if module.training]
-        plain = all(type(module).train is _train for module in training)
-        recording = _core.set_grad_enabled(False)
-        try:
-            if plain:
-                for module in training:
-                    module.__dict__["training"] = False
-            else:
-                self.net.eval()
-            output = _to_numpy(self.net(inputs))
-        finally:
-            _core.set_grad_enabled(recording)
-            for module in training:
-                module.__dict__["training"] = True
-        # Without parameters, a net may be made of views that give its caller's own memory back.
-        if any(module._parameters for module in modules):
-            return output
-        return output.copy() if _shares_memory(output, x) else output
 
     # ---- telling ----
 
@@ -362,7 +321,7 @@ class Model:
             return "the target has NaN or infinity in it"
         try:
             with detect_anomaly():
-                self._loss_of(self.net(*inputs), target)
+                self._steps().loss_of(self.net(*inputs), target)
         except _core.Error as error:
             return str(error)
         return "no op makes it from these inputs a second time; a random layer did once"
@@ -426,25 +385,14 @@ class Model:
 
     # ---- inside ----
 
-    def _loss_of(self, output: Any, target: Tensor | None) -> Tensor:
-        loss = self.loss(output) if target is None else self.loss(output, target)
-        if not isinstance(loss, Tensor) or loss.size != 1:
-            came = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise _core.ShapeError(f"the loss {self._loss_name} must give one number for a batch, got {came}")
-        return loss
+    def _steps(self) -> Steps:
+        """What is compiled of the parts that the model has now."""
+        if self._compiled is None or not self._compiled.fits(self):
+            self._compiled = Steps(self)
+        return self._compiled
 
-    def _aligned(self, output: Any, target: Tensor | None) -> Tensor | None:
-        """Targets as an elementwise loss takes them: [N] for an output [N, 1] would broadcast to [N, N]."""
-        if target is None or self._loss_name not in _ELEMENTWISE or not isinstance(output, Tensor):
-            return target
-        if target.shape != output.shape:
-            if (*target.shape, 1) != tuple(output.shape) and tuple(target.shape) != (*output.shape, 1):
-                raise _core.ShapeError(
-                    f"{self._loss_name}: targets {list(target.shape)} do not have the shape of the net's output "
-                    f"{list(output.shape)}"
-                )
-            target = _core.reshape(target, output.shape)
-        return target if target.dtype.is_floating_point else target.to(output.dtype)
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_compiled": None}  # a copy has plans of its own
 
     def _see(self, inputs: Inputs) -> None:
         self.input_specs = [(tuple(t.shape[1:]), t.dtype.name) for t in inputs]
@@ -483,14 +431,18 @@ class _Total:
         for metric in self._metrics:
             metric.reset()
 
-    def add(self, loss: float, inputs: Inputs, output: Any, target: Tensor | None) -> None:
+    def add(self, loss: float, inputs: Inputs, judged: Judged | float) -> None:
         samples = inputs[0].shape[0]
         self._loss += loss if self._summed else loss * samples
         self._samples += samples
-        if self._metrics and target is not None:
-            with _recording(False):
-                for metric in self._metrics:
-                    metric.update(output, target)
+        if not isinstance(judged, Judged):
+            return
+        with _recording(False):
+            for metric, measured in zip(self._metrics, judged.measured, strict=False):
+                if measured is not None:
+                    metric.collect(measured)
+                elif judged.target is not None:
+                    metric.update(judged.output, judged.target)
 
     def figures(self) -> Logs:
         figures = {"loss": self._loss / self._samples if self._samples else math.nan} if self._has_loss else {}
@@ -511,20 +463,12 @@ def _finite(tensor: Tensor) -> bool:
     return not tensor.dtype.is_floating_point or bool(_core.all(_core.isfinite(tensor.detach())).item())
 
 
+def _value(loss: Tensor | None) -> float:
+    return 0.0 if loss is None else float(loss.item())
+
+
 def _to_numpy(output: Any) -> Any:
-    if isinstance(output, Tensor):
-        half = output.dtype in (_core.float16, _core.bfloat16)
-        return (output.to(_core.float32) if half else output).numpy()
-    if isinstance(output, (tuple, list)):
-        return tuple(_to_numpy(part) for part in output)
-    raise TypeError(f"predict: the net must give a Tensor or a tuple of them, got {type(output).__name__}")
-
-
-def _shares_memory(output: Any, x: Any) -> bool:
-    """Whether a net of views alone gave its caller's own memory back."""
-    import numpy as np
-
-    return isinstance(output, np.ndarray) and isinstance(x, np.ndarray) and np.may_share_memory(output, x)
+    return output.numpy() if isinstance(output, Tensor) else tuple(_to_numpy(part) for part in output)
 
 
 def _validation_feed(data: Any, batch_size: int) -> Feed:
@@ -553,39 +497,3 @@ def _generator(seed: int | None) -> Iterator[Callable[[int], None]]:
         )
     finally:
         _core._set_random_state(before)
-
-
-def _make_loss(loss: Any) -> Any:
-    if loss is None:
-        return None
-    if isinstance(loss, str):
-        from lanner import nn
-
-        name = _LOSSES.get(loss, loss if loss.endswith("Loss") and hasattr(nn, loss) else None)
-        if name is None:
-            raise ValueError(f"Model: there is no loss {loss!r}; there are {', '.join(_LOSSES)}")
-        return getattr(nn, name)()
-    if isinstance(loss, type) or not callable(loss):
-        hint = f"; did you mean {loss.__name__}()?" if isinstance(loss, type) else ""
-        raise TypeError(f"Model: loss must be a name, a module or a function of output and target, got {loss!r}{hint}")
-    return loss
-
-
-def _make_optimizer(optimizer: Any, net: Any) -> Any:
-    if optimizer is None:
-        return None
-    from lanner import optim
-
-    if isinstance(optimizer, str):
-        names = {name.lower(): name for name in _OPTIMIZERS if hasattr(optim, name)}
-        if optimizer.lower() not in names:
-            raise ValueError(f"Model: there is no optimizer {optimizer!r}; there are {', '.join(names)}")
-        return getattr(optim, names[optimizer.lower()])(net.parameters())
-    if not isinstance(optimizer, optim.Optimizer) and callable(optimizer):
-        optimizer = optimizer(net.parameters())
-    if not isinstance(optimizer, optim.Optimizer):
-        raise TypeError(f"Model: optimizer must be one of lanner.optim, a function or a name, got {optimizer!r}")
-    own = {id(parameter) for parameter in net.parameters()}
-    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
-        raise ValueError("Model: the optimizer trains none of the net's parameters; make it from net.parameters()")
-    return optimizer

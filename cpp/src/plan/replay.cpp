@@ -6,6 +6,7 @@
 
 #include "lanner/autodiff.h"
 #include "lanner/ops.h"
+#include "ops/halt.h"
 
 namespace lanner::plan {
 
@@ -130,12 +131,18 @@ void Instance::replay(const Tensors& inputs, const std::vector<void*>& results,
     for (Step& s : steps_)
       if (op_traits(s.op) & kRandom) s.attrs.get<RandomState>() = {base.seed, base.call + s.random_call};
   }
+  halted_ = halt_requested() = false;
   const auto begin = std::chrono::steady_clock::now();
   for (Step& s : steps_) {
     if (s.prepared)
       s.prepared->run(s.run());
     else
       s.function(s.run());
+    if (s.op == Op::HaltUnlessFinite && halt_requested()) {
+      halt_requested() = false;
+      halted_ = true;
+      return;
+    }
     if (times) times->push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
 }
