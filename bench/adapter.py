@@ -80,15 +80,19 @@ def training(w):
     loss_of = functional.binary_cross_entropy_with_logits if w["loss"] == "bce_logits" else functional.cross_entropy
     count = 0
 
+    @ln.compile
+    def compiled(x, y):
+        loss = loss_of(net(x), y)
+        loss.backward()
+        update.step()
+        update.zero_grad()
+        return loss
+
     def step():
         nonlocal count
         x, y = data[count % len(data)]
         count += 1
-        update.zero_grad()
-        loss = loss_of(net(x), y)
-        loss.backward()
-        update.step()
-        return loss.detach()
+        return compiled(x, y)
 
     return step
 
@@ -101,10 +105,8 @@ def gan(w):
     ones, zeros = ln.ones((w["batch"], 1)), ln.zeros((w["batch"], 1))
     count = 0
 
-    def step():
-        nonlocal count
-        real, latent = data[count % len(data)]
-        count += 1
+    @ln.compile
+    def compiled(real, latent):
         fake = generator(latent)
         update_d.zero_grad()
         loss = loss_of(discriminator(real), ones) + loss_of(discriminator(fake.detach()), zeros)
@@ -115,7 +117,15 @@ def gan(w):
         loss_of(discriminator(fake), ones).backward()
         discriminator.requires_grad_(True)
         update_g.step()
-        return loss.detach()
+        update_g.zero_grad()
+        update_d.zero_grad()
+        return loss
+
+    def step():
+        nonlocal count
+        real, latent = data[count % len(data)]
+        count += 1
+        return compiled(real, latent)
 
     return step
 
@@ -124,13 +134,14 @@ def prediction(w):
     net = network(w["layers"])
     net.eval()
     data = [ln.tensor(x) for x, _ in suite.batches(w)]
+    compiled = ln.compile(net)
     count = 0
 
     def step():
         nonlocal count
         count += 1
         with ln.no_grad():
-            return net(data[(count - 1) % len(data)]).numpy()
+            return compiled(data[(count - 1) % len(data)]).numpy()
 
     return step
 

@@ -80,7 +80,9 @@ void bind_plan(py::module_& m) {
           "outputs"_a, "precision"_a = "float32", "fuse"_a = true, R"(Ends the recording and makes its plan.
 
 ``outputs`` are detached: what still hangs on the tape, or is held elsewhere, counts as made to outlive the step.)")
-      .def("abandon", &Recorder::abandon, "Ends the recording.");
+      .def("abandon", &Recorder::abandon, "Ends the recording.")
+      .def("undo", &Recorder::undo,
+           "After finish: puts back what the step changed, so that a replay of its plan can take its place.");
   m.def("recording", &recording, "Whether a step is being recorded on this thread.");
   py::class_<Pause>(m, "PauseRecording", "A context in which nothing is recorded.")
       .def(py::init<>())

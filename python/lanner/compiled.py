@@ -192,7 +192,7 @@ class Compiled:
             with recording.noted(recorder) as notes:
                 given = iter(recorder.inputs)
                 args, kwargs = _replaced(args, given), _replaced(kwargs, given)
-                del inputs, given
+                del given
                 output = self._function(*args, **kwargs)
                 tensors: list[Tensor] = []
                 form = _form(output, tensors, self._name)
@@ -211,10 +211,13 @@ class Compiled:
         self._last = step
         if plan.provisional and not again:
             self._again.add(key)  # momentum, say, made at the first step: the second one is what repeats
-        else:
-            self._again.discard(key)
-            self._keep(key, step)
-        return step.returned(tensors)
+            return step.returned(tensors)
+        self._again.discard(key)
+        # The first call too gives what a replay gives, to the last bit.
+        recorder.undo()
+        outputs = plan.run(inputs)
+        self._keep(key, step)
+        return step.returned(outputs)
 
     def _keep(self, key: Any, step: _Step) -> None:
         numbers = list(_changes)

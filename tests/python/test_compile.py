@@ -501,3 +501,16 @@ def test_bfloat16_products():
     assert np.abs(half - full).max() < 2**-8 * np.abs(full).max() * 8  # operands of 8 bits
     with pytest.raises(ValueError, match="precision"):
         ln.compile(net, precision="fp8")
+
+
+def test_the_first_call_gives_the_bits_of_a_replay():
+    net = nn.Sequential(nn.Linear(8, 32), nn.BatchNorm1d(32), nn.GELU(), nn.Dropout(0.3), nn.Linear(32, 1))
+    step = training_step(net, optim.SGD(net.parameters(), lr=0.1), True)
+    step(rows(n=7))  # batches of another size: the gradients stay where they are from here on
+    state, x, bits = copy.deepcopy(net.state_dict()), rows(n=50), []
+    for _ in range(2):
+        net.load_state_dict(state)
+        ln.manual_seed(1)
+        bits.append([step(x)[0].item() for _ in range(4)])
+    assert bits[0] == bits[1]
+    assert net[1].num_batches_tracked.item() == 5

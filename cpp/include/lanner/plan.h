@@ -94,6 +94,9 @@ class Recorder {
   int mark() const;  // how many ops were recorded so far
   std::shared_ptr<Plan> finish(const Tensors& outputs, const PlanOptions& options = {});
   void abandon();
+  // After finish(): puts back what the step changed, memory, gradients and the random generator, so that a replay of its
+  // plan can take its place.
+  void undo();
 
  private:
   std::unique_ptr<plan::Trace> trace_;

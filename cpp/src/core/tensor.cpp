@@ -1,5 +1,8 @@
 #include "lanner/tensor.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include <cstring>
 
 #include "core/allocator.h"
@@ -18,15 +21,45 @@ void RecordingNotes::note_grad(const std::shared_ptr<AutogradMeta>& leaf, bool r
   leaves.push_back({leaf, relied_on, leaf->grad});
 }
 
-void RecordingNotes::note_write(const Storage& block) {
+namespace {
+
+std::shared_ptr<Storage> copied(const void* first, size_t bytes) {
+  auto copy = std::make_shared<Storage>(bytes);
+  std::memcpy(copy->data(), first, bytes);
+  return copy;
+}
+
+}  // namespace
+
+void RecordingNotes::note_write(const TensorImpl& x) {
+  const Storage& block = *x.storage;
+  const bool from_outside = block.recording() != number;
+  if (from_outside && x.size > 0) {
+    // The whole block, the first time; of another library's memory, whose size is not known, what is written to.
+    char *first = static_cast<char*>(block.data()), *last = first + block.bytes();
+    if (block.bytes() == 0) {
+      first = static_cast<char*>(x.first), last = first + itemsize(x.dtype);
+      for (int i = 0; i < x.shape.size(); ++i) {
+        const int64_t span = (x.shape[i] - 1) * x.strides[i] * static_cast<int64_t>(itemsize(x.dtype));
+        (span < 0 ? first : last) += span;
+      }
+    }
+    const bool known = block.bytes() > 0 &&
+                       std::any_of(saved.begin(), saved.end(), [&](const Saved& s) { return s.block.get() == &block; });
+    const auto bytes = static_cast<size_t>(last - first);
+    if (!known) saved.push_back({x.storage, copied(first, bytes), first, bytes});
+  }
   for (const Write& w : writes)
     if (w.block == &block) return;
-  std::shared_ptr<Storage> before;
-  if (block.recording() == number) {
-    before = std::make_shared<Storage>(block.bytes());
-    std::memcpy(before->data(), block.data(), block.bytes());
+  writes.push_back({&block, from_outside ? nullptr : copied(block.data(), block.bytes())});
+}
+
+void RecordingNotes::undo_writes() {
+  for (auto s = saved.rbegin(); s != saved.rend(); ++s) {
+    std::memcpy(s->first, s->before->data(), s->bytes);
+    s->block->count_write();
   }
-  writes.push_back({&block, std::move(before)});
+  saved.clear();
 }
 
 Storage::Storage(size_t bytes)
@@ -245,7 +278,7 @@ void Tensor::will_write(const char* op) const {
           "expression that gives a new tensor (x = x + y, where, scatter), or detach()");
   }
   impl_->storage->count_write();
-  if (recording_notes) recording_notes->note_write(*impl_->storage);
+  if (recording_notes) recording_notes->note_write(*impl_);
 }
 
 void Tensor::will_share() const {

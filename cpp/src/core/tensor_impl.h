@@ -81,7 +81,15 @@ struct RecordingNotes {
     Tensor before;
   };
   std::vector<Leaf> leaves;
-  void note_write(const Storage& block);
+  // Memory from outside of the recording as it was before the step wrote to it.
+  struct Saved {
+    std::shared_ptr<Storage> block, before;
+    void* first;
+    size_t bytes;
+  };
+  std::vector<Saved> saved;
+  void note_write(const TensorImpl& x);
+  void undo_writes();
   void note_grad(const std::shared_ptr<AutogradMeta>& leaf, bool relied_on);
 };
 extern thread_local RecordingNotes* recording_notes;

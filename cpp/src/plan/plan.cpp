@@ -12,6 +12,7 @@ Recorder::~Recorder() = default;
 const Tensors& Recorder::inputs() const { return trace_->inputs(); }
 int Recorder::mark() const { return trace_->count(); }
 void Recorder::abandon() { trace_->stop(); }
+void Recorder::undo() { trace_->undo(); }
 
 std::shared_ptr<Plan> Recorder::finish(const Tensors& outputs, const PlanOptions& options) {
   bool provisional = false;

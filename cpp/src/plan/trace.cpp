@@ -30,7 +30,7 @@ Trace::Trace(const Tensors& inputs) {
     known_[storage.get()] = static_cast<int>(i);
     graph_.inputs.push_back(value_of(alias));
   }
-  graph_.random_start = random_state();
+  graph_.random_start = random_start_ = random_state();
   set_listener(this);
   recording_notes = &notes_;
 }
@@ -162,6 +162,13 @@ Graph Trace::finish(const Tensors& outputs, bool* provisional) {
   graph_.nodes.insert(graph_.nodes.begin(), initial_.begin(), initial_.end());
   graph_.random_calls = random_state().call - graph_.random_start.call;
   return std::move(graph_);
+}
+
+void Trace::undo() {
+  notes_.undo_writes();
+  for (const RecordingNotes::Leaf& noted : notes_.leaves)
+    if (const auto leaf = noted.leaf.lock()) leaf->grad = noted.before;
+  set_random_state(random_start_);
 }
 
 }  // namespace lanner::plan

@@ -23,6 +23,7 @@ class Trace final : public Listener {
   // may take another way.
   Graph finish(const Tensors& outputs, bool* provisional);
   void stop();  // of any thread: listens no more
+  void undo();  // after finish()
 
  private:
   int buffer_of(const Tensor& t);
@@ -38,6 +39,7 @@ class Trace final : public Listener {
   std::vector<std::weak_ptr<Storage>> seen_;
   std::unordered_map<const Storage*, int> known_;
   bool listening_ = true;
+  RandomState random_start_;
 };
 
 }  // namespace lanner::plan
