@@ -25,7 +25,7 @@ void bind_data(py::module_& m) {
       .def("__next__", [](BatchLoader::Epoch& self) {
         Tensors batch;
         {
-          py::gil_scoped_release released;
+          GilRelease released;
           if (!self.next(batch)) batch.clear();
         }
         if (batch.empty()) throw py::stop_iteration();

@@ -13,7 +13,7 @@ using namespace py::literals;
 template <class Work>
 auto with_files(Work&& work) {
   try {
-    py::gil_scoped_release release;
+    GilRelease release;
     return work();
   } catch (const FileError& e) {
     const auto path = py::reinterpret_steal<py::object>(PyUnicode_DecodeFSDefault(e.path().c_str()));

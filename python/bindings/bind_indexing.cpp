@@ -138,7 +138,7 @@ Without an axis, elements of ``x`` read row by row. Negative indices count from 
       [](const Tensor& x) {
         Tensors out;
         {
-          const py::gil_scoped_release release;
+          const GilRelease release;
           out = ops::nonzero(x);
         }
         return to_tuple(out);

@@ -64,7 +64,7 @@ The other axes agree; the dtype is the one that all promote to.
       [](const Tensor& x, int64_t axis) {
         Tensors parts;
         {
-          const py::gil_scoped_release release;
+          const GilRelease release;
           parts = ops::unstack(x, axis);
         }
         return py::tuple(py::cast(parts));

@@ -66,7 +66,7 @@ those of ``x2`` that go with them.
                                  py::str(py::type::of(operand).attr("__name__")).cast<std::string>());
           tensors.push_back(operand.cast<Tensor>());
         }
-        py::gil_scoped_release release;
+        GilRelease release;
         return ops::einsum(equation, tensors);
       },
       "equation"_a, R"(Einstein summation: letters name axes; those that are not in the result are summed over.

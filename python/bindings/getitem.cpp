@@ -208,7 +208,7 @@ Tensor fresh_view(const Tensor& x, const Key& key) {
 
 Tensor getitem(const Tensor& x, py::object key) {
   const Key k = Parser(x, key).take();
-  const py::gil_scoped_release release;
+  const GilRelease release;
   return k.advanced ? ops::index(view_of(x, k), k.indices) : fresh_view(x, k);
 }
 
@@ -219,7 +219,7 @@ void setitem(const Tensor& x, py::object key, py::object value) {
       : py::isinstance<py::bool_>(value) || py::isinstance<py::float_>(value) || py::isinstance<py::int_>(value)
           ? value.cast<Operand>().tensor
           : tensor_from_object(value, std::nullopt, true);
-  const py::gil_scoped_release release;
+  const GilRelease release;
   check(!grad_enabled() || !source.requires_grad(),
         "setitem: the value requires grad, and writing it into a tensor would lose its gradient; use ln.where, "
         "ln.scatter or ln.index_put");

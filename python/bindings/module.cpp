@@ -37,7 +37,7 @@ namespace {
 // lanner's errors are ValueError, TypeError and RuntimeError too, so that code which knows nothing of lanner catches
 // what it expects.
 void bind_errors(py::module_& m) {
-  static py::handle error, shape, index, dtype, device, format, recording, halted;
+  static py::handle error, shape, index, dtype, device, memory, format, recording, halted;
   const auto make = [&m](const char* name, const py::tuple& bases, const char* doc) {
     const std::string full = std::string("lanner.") + name;
     py::object type =
@@ -52,6 +52,7 @@ void bind_errors(py::module_& m) {
   index = make("IndexError", py::make_tuple(shape, py::handle(PyExc_IndexError)), "An index that leaves its axis.");
   dtype = make("DTypeError", py::make_tuple(error, type_error), "A dtype that the operation does not take.");
   device = make("DeviceError", py::make_tuple(error), "A device that is not there, or tensors on different ones.");
+  memory = make("MemoryError", py::make_tuple(error, py::handle(PyExc_MemoryError)), "No memory for a tensor.");
   format = make("FormatError", py::make_tuple(error, value_error), "A file that is damaged, or none of lanner's.");
   recording = make("RecordingError", py::make_tuple(error), "A step that cannot be recorded as a plan.");
   halted = make("Halted", py::make_tuple(error), "A step ended early, by halt_unless_finite.");
@@ -66,6 +67,8 @@ void bind_errors(py::module_& m) {
       PyErr_SetString(dtype.ptr(), e.what());
     } catch (const DeviceError& e) {
       PyErr_SetString(device.ptr(), e.what());
+    } catch (const MemoryError& e) {
+      PyErr_SetString(memory.ptr(), e.what());
     } catch (const FormatError& e) {
       PyErr_SetString(format.ptr(), e.what());
     } catch (const RecordingError& e) {

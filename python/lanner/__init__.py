@@ -19,6 +19,7 @@ from lanner._core import (
     Error as Error,
     FormatError as FormatError,
     IndexError as IndexError,
+    MemoryError as MemoryError,
     RecordingError as RecordingError,
     ShapeError as ShapeError,
     Tensor as Tensor,

@@ -229,3 +229,9 @@ def test_forced_instruction_set():
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"LANNER_ISA": "avx9"}
     )
     assert bad.returncode == 1 and "avx9" in bad.stderr
+
+
+def test_no_memory():
+    with pytest.raises(ln.MemoryError, match="bytes") as caught:
+        ln.empty((1 << 50,))
+    assert isinstance(caught.value, MemoryError) and isinstance(caught.value, ln.Error)

@@ -28,6 +28,11 @@ class DeviceError : public Error {
  public:
   using Error::Error;
 };
+// The machine has no memory for a tensor.
+class MemoryError : public Error {
+ public:
+  using Error::Error;
+};
 // A file that is damaged, or is none of ours.
 class FormatError : public Error {
  public:

@@ -124,7 +124,7 @@ class Walk {
       auto found = needed_.find(meta->node.get());
       if (found == needed_.end() || !found->second) return;
       Tensors& slots = pending_[meta->node.get()];
-      slots.resize(meta->node->specs.size());
+      slots.resize(meta->node->outputs);
       add(slots[meta->index], g);
     } else if (targets_.empty()) {
       accumulate(Tape::impl(x)->meta, g);

@@ -13,9 +13,9 @@ namespace lanner {
 struct Node : std::enable_shared_from_this<Node> {
   Op op = Op::Count;
   Attrs attrs;
-  std::vector<OutSpec> specs;  // of the outputs
   Tensors in, out;  // memory only where the vjp uses it; the outputs without meta, or they would hold the node
   std::vector<uint32_t> in_versions, out_versions;
+  size_t outputs = 0;
   CustomVjp custom;
   std::string name;       // of a custom function
   std::string scope;      // where in the model, when anomalies are looked for
@@ -29,7 +29,7 @@ struct Node : std::enable_shared_from_this<Node> {
 };
 
 // Puts `node` on the tape as the origin of `outputs` (of the floating ones).
-void record(const std::shared_ptr<Node>& node, Tensors& outputs);
+void record(const std::shared_ptr<Node>& node, std::span<Tensor> outputs);
 
 // Inside, ops are not looked at for anomalies; whether they were.
 class AnomalyPause {
@@ -45,7 +45,7 @@ class AnomalyPause {
 };
 
 // Throws Error where one of `outputs` has a NaN or infinity and none of `inputs` has.
-void check_anomaly(const char* what, const char* op, const std::string& scope, const Tensors& outputs,
+void check_anomaly(const char* what, const char* op, const std::string& scope, std::span<const Tensor> outputs,
                    std::span<const Tensor> inputs);
 std::string current_scope();
 

@@ -32,7 +32,8 @@ Node::~Node() {
   pending = nullptr;
 }
 
-void record(const std::shared_ptr<Node>& node, Tensors& outputs) {
+void record(const std::shared_ptr<Node>& node, std::span<Tensor> outputs) {
+  node->outputs = outputs.size();
   static std::atomic<uint64_t> counter{0};
   node->sequence = ++counter;
   for (size_t i = 0; i < outputs.size(); ++i) {
@@ -45,7 +46,7 @@ void record(const std::shared_ptr<Node>& node, Tensors& outputs) {
   }
 }
 
-void leave_on_tape(Op op, std::span<const Tensor> in, const Attrs& attrs, Tensors& out) {
+void leave_on_tape(Op op, std::span<const Tensor> in, const Attrs& attrs, std::span<Tensor> out) {
   const uint32_t traits = op_traits(op);
   auto node = std::make_shared<Node>();
   node->op = op;
@@ -57,11 +58,12 @@ void leave_on_tape(Op op, std::span<const Tensor> in, const Attrs& attrs, Tensor
     node->in.push_back(!in[i].defined() || used ? in[i] : Tape::without_memory(in[i]));
     node->in_versions.push_back(in[i].defined() ? in[i].version() : 0);
   }
+  node->out.reserve(out.size());
+  node->out_versions.reserve(out.size());
   for (size_t i = 0; i < out.size(); ++i) {
     const bool used = traits & (kVjpUsesOut0 << std::min<size_t>(i, 2));
     node->out.push_back(used ? out[i].detach() : Tape::without_memory(out[i]));
     node->out_versions.push_back(out[i].version());
-    node->specs.push_back({out[i].shape(), out[i].dtype()});
   }
   if (anomaly_enabled()) node->scope = current_scope();
   record(node, out);
@@ -107,7 +109,7 @@ bool all_finite(const Tensor& t) {
 
 }  // namespace
 
-void check_anomaly(const char* what, const char* op, const std::string& scope, const Tensors& outputs,
+void check_anomaly(const char* what, const char* op, const std::string& scope, std::span<const Tensor> outputs,
                    std::span<const Tensor> inputs) {
   for (const Tensor& y : outputs) {
     if (all_finite(y)) continue;
@@ -118,7 +120,7 @@ void check_anomaly(const char* what, const char* op, const std::string& scope, c
   }
 }
 
-void check_output(Op op, const Tensors& out, std::span<const Tensor> in) {
+void check_output(Op op, std::span<const Tensor> out, std::span<const Tensor> in) {
   check_anomaly("output", op_name(op), current_scope(), out, in);
 }
 
@@ -132,7 +134,6 @@ Tensors custom_function(const char* name, const Tensors& inputs, const Tensors& 
   node->name = name;
   node->custom = std::move(vjp);
   for (const Tensor& x : inputs) node->in.push_back(x.defined() ? Tape::without_memory(x) : x);
-  for (const Tensor& y : results) node->specs.push_back({y.shape(), y.dtype()});
   if (anomaly_mode) node->scope = current_scope();
   record(node, results);
   return results;

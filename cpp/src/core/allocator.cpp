@@ -65,7 +65,7 @@ void release_locked(Cache& c) {
 }  // namespace
 
 void* allocate(size_t bytes) {
-  check(bytes < (size_t{1} << 60), "allocate: ", bytes, " bytes are more than any machine has");
+  check<MemoryError>(bytes < (size_t{1} << 60), "allocate: ", bytes, " bytes are more than any machine has");
   if (budget >= 0) [[unlikely]] {
     check(bytes <= static_cast<size_t>(budget), "allocate: ", bytes, " bytes, where no more than ", budget,
           " are left of what was allowed");
@@ -90,7 +90,7 @@ void* allocate(size_t bytes) {
     release_locked(c);
     block = std::aligned_alloc(kAlignment, size.bytes);
   }
-  check(block != nullptr, "allocate: out of memory asking for ", bytes, " bytes (", c.stats.in_use_bytes,
+  check<MemoryError>(block != nullptr, "allocate: out of memory asking for ", bytes, " bytes (", c.stats.in_use_bytes,
         " in use by tensors)");
   ++c.stats.system_calls;
   c.stats.in_use_bytes += size.bytes;

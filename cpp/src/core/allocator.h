@@ -9,7 +9,7 @@ namespace lanner {
 
 constexpr size_t kAlignment = 64;  // a cache line, and the widest vector
 
-// Never null; throws Error, naming the size, when the machine has no more.
+// Never null; throws MemoryError, naming the size, when the machine has no more.
 void* allocate(size_t bytes);
 void deallocate(void* memory, size_t bytes) noexcept;
 

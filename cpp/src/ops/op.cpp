@@ -17,25 +17,25 @@ struct OpInfo {
 };
 
 // A view has nothing to run and an op without gradient no vjp: the discarded branch names no function.
-#define LANNER_INFO(Name, name, traits)           \
-  OpInfo{#name, (traits),                         \
-         []() -> RunFn {                          \
-           if constexpr (((traits)&kView) != 0)   \
-             return nullptr;                      \
-           else                                   \
-             return run_##Name;                   \
-         }(),                                     \
-         []() -> VjpFn {                          \
-           if constexpr (((traits)&kNoGrad) != 0) \
-             return nullptr;                      \
-           else                                   \
-             return vjp_##Name;                   \
-         }(),                                     \
-         []() -> PrepareFn {                      \
-           if constexpr (((traits)&kPrepares))    \
-             return prepare_##Name;               \
-           else                                   \
-             return nullptr;                      \
+#define LANNER_INFO(Name, name, traits)             \
+  OpInfo{#name, (traits),                           \
+         []() -> RunFn {                            \
+           if constexpr (((traits) & kView) != 0)   \
+             return nullptr;                        \
+           else                                     \
+             return run_##Name;                     \
+         }(),                                       \
+         []() -> VjpFn {                            \
+           if constexpr (((traits) & kNoGrad) != 0) \
+             return nullptr;                        \
+           else                                     \
+             return vjp_##Name;                     \
+         }(),                                       \
+         []() -> PrepareFn {                        \
+           if constexpr (((traits) & kPrepares))    \
+             return prepare_##Name;                 \
+           else                                     \
+             return nullptr;                        \
          }()},
 #define LANNER_UNARY(Name, name, traits) LANNER_INFO(Name, name, traits)
 #define LANNER_BINARY(Name, name, traits) LANNER_INFO(Name, name, traits)
@@ -67,6 +67,18 @@ RunFn run_of(Op op) { return info(op).run; }
 VjpFn vjp_of(Op op) { return info(op).vjp; }
 PrepareFn prepare_of(Op op) { return info(op).prepare; }
 
+namespace {
+
+// Computes into `out`, which is there already.
+void emit_into(const OpInfo& i, Op op, std::span<const Tensor> in, const Attrs& attrs, std::span<Tensor> out) {
+  i.run(Run{op, in, out, attrs});
+  if (Listener* l = listener) l->ran(op, in, attrs, out);
+  if (anomaly_enabled()) check_output(op, out, in);
+  if (wants_record(i.traits, in)) leave_on_tape(op, in, attrs, out);
+}
+
+}  // namespace
+
 Tensors emit(Op op, std::span<const Tensor> in, const Attrs& attrs, std::span<const OutSpec> specs) {
   const OpInfo& i = info(op);
   check_device(i.name, in);
@@ -74,15 +86,17 @@ Tensors emit(Op op, std::span<const Tensor> in, const Attrs& attrs, std::span<co
   out.reserve(specs.size());
   for (const OutSpec& spec : specs) out.push_back(Tensor::empty(spec.shape, spec.dtype));
   if (specs.empty() && listener && listener->replaces(op, attrs)) return out;
-  i.run(Run{op, in, out, attrs});
-  if (Listener* l = listener) l->ran(op, in, attrs, out);
-  if (anomaly_enabled()) check_output(op, out, in);
-  if (wants_record(i.traits, in)) leave_on_tape(op, in, attrs, out);
+  emit_into(i, op, in, attrs, out);
   return out;
 }
 
-Tensor emit(Op op, std::initializer_list<Tensor> in, const Attrs& attrs, const OutSpec& out) {
-  return emit(op, std::span(in.begin(), in.size()), attrs, std::span(&out, 1))[0];
+Tensor emit(Op op, std::initializer_list<Tensor> in, const Attrs& attrs, const OutSpec& spec) {
+  const OpInfo& i = info(op);
+  const std::span<const Tensor> inputs(in.begin(), in.size());
+  check_device(i.name, inputs);
+  Tensor out = Tensor::empty(spec.shape, spec.dtype);
+  emit_into(i, op, inputs, attrs, std::span(&out, 1));
+  return out;
 }
 
 Tensor emit_view(Op op, const Tensor& x, const Attrs& attrs, const Tensor& out) {
@@ -104,8 +118,9 @@ void check_device(const char* op, std::span<const Tensor> tensors) {
   for (const Tensor& t : tensors) {
     if (!t.defined()) continue;
     if (!first) first = &t;
-    check<DeviceError>(t.device() == first->device(), op, ": tensors lie on ", to_string(first->device()), " and ",
-                       to_string(t.device()));
+    if (t.device() == first->device()) continue;
+    throw DeviceError(std::string(op) + ": tensors lie on " + to_string(first->device()) + " and " +
+                      to_string(t.device()));
   }
 }
 

@@ -154,8 +154,8 @@ Listener* set_listener(Listener* listener);  // of this thread, or none; gives t
 
 // What emit asks of the tape (autodiff/tape.cpp): to note the op as the origin of `out`, and, while anomalies are
 // looked for, to throw where `out` has a NaN or infinity that `in` has not.
-void leave_on_tape(Op op, std::span<const Tensor> in, const Attrs& attrs, Tensors& out);
-void check_output(Op op, const Tensors& out, std::span<const Tensor> in);
+void leave_on_tape(Op op, std::span<const Tensor> in, const Attrs& attrs, std::span<Tensor> out);
+void check_output(Op op, std::span<const Tensor> out, std::span<const Tensor> in);
 
 // In a family's .cpp:   LANNER_RUN(Softmax) { ... r.in[0] ... }      LANNER_VJP(Softmax) { return {...}; }
 // A vjp returns one tensor an input; an undefined one where none is needed. A gradient of the broadcast shape is
