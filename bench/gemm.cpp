@@ -47,7 +47,7 @@ void shapes(benchmark::internal::Benchmark* b) {
   b->Args({64, 1024, 784, 0, 1})->Args({128, 1024, 784, 0, 1})->Args({256, 1024, 784, 0, 1});
   b->Args({512, 1024, 784, 0, 1})->Args({512, 784, 1024, 0, 0})->Args({1024, 784, 512, 1, 0});
   b->Args({64, 120, 400, 0, 1})->Args({64, 10, 84, 0, 1});  // LeNet-5's linear layers
-  b->Args({1, 256, 784, 0, 1})->Args({1, 128, 256, 0, 1})->Args({1, 10, 128, 0, 1});
+  b->Args({1, 256, 784, 0, 1})->Args({1, 128, 784, 0, 1})->Args({1, 128, 256, 0, 1})->Args({1, 10, 128, 0, 1});
   b->Args({1, 256, 784, 0, 0})->Args({2, 256, 784, 0, 1})->Args({8, 256, 784, 0, 1})->Args({16, 256, 784, 0, 1});
 }
 BENCHMARK(gemm<float>)->Apply(shapes);
@@ -70,6 +70,12 @@ void prepacked(benchmark::State& state) {
 BENCHMARK(prepacked)
     ->ArgNames({"M", "N", "K"})
     ->UseRealTime()
+    ->Args({1, 256, 784})
+    ->Args({1, 128, 784})
+    ->Args({2, 256, 784})
+    ->Args({4, 256, 784})
+    ->Args({8, 256, 784})
+    ->Args({16, 256, 784})
     ->Args({32, 256, 784})
     ->Args({64, 120, 400})
     ->Args({512, 1024, 784});

@@ -203,12 +203,12 @@ TEST_P(EachIsa, BatchWithBroadcastOperand) {
     p.a = random_values<float>(area * count, 5);
     p.c = random_values<float>(area * count, 6);
     p.g.a = p.a.data(), p.g.c = p.c.data();
-    BatchOffsets offsets;
+    std::vector<int64_t> a, b(count, 0), c;
     for (int64_t i = 0; i < count; ++i) {
-      offsets.a.push_back(i * area);
-      offsets.b.push_back(0);
-      offsets.c.push_back((count - 1 - i) * area);
+      a.push_back(i * area);
+      c.push_back((count - 1 - i) * area);
     }
+    const BatchOffsets offsets{a, b, c};
     gemm_batch(p.g, offsets);
     for (int64_t i = 0; i < count; ++i) {
       cpu::GemmArgs<float> one = p.g;

@@ -87,6 +87,13 @@ void check_op(Op op, Tensors in, const Shape& shape, const std::vector<double>& 
     };
     run_of(op)(r);
     verify("run");
+    if (const std::unique_ptr<Prepared> prepared = prepare_of(op)(r, 0b11)) {
+      prepared->refresh(r);
+      for (int i = 0; i < 2; ++i) {
+        prepared->run(r);
+        verify("prepared");
+      }
+    }
   }
 }
 

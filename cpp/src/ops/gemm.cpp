@@ -16,9 +16,9 @@ using cpu::GemmFunctions;
 
 // Measured on 2 Zen 5 cores (AVX-512, 48 KiB, 1 MiB and 32 MiB of cache) with bench/gemm.cpp.
 //
-// A task of 2 MFLOP takes some 10 us: the least that is worth another thread. Eight of them keep a handful of cores
-// even; large products have more, of at most kTaskRows rows each.
-constexpr int64_t kTaskFlops = 2'000'000;
+// A task of 0.25 MFLOP takes 1 us, and a thread that is awake takes it up in 0.3 (64^3: two tasks 1.4 us, one 2.3). Eight
+// of them keep a handful of cores even; large products have more, of at most kTaskRows rows each.
+constexpr int64_t kTaskFlops = 250'000;
 constexpr int64_t kTasks = 8;
 // Of rows, a task has enough to use a panel of B ten times, and few enough for its block of A, 256 x kc, to fill half of
 // the second-level cache. Of columns, enough for four panels.
@@ -26,15 +26,17 @@ constexpr int64_t kTaskRows = 256, kMinTaskRows = 128, kMinTaskColumns = 128;
 // Up to this many rows B is read where it lies, if its rows are contiguous: packing costs more than it saves (256^3: 7
 // %, 512^3: 4 %; at 1024 rows it gains 10 %).
 constexpr int64_t kDirectRows = 512;
-// Up to this many rows a product with a transposed B, as that of a linear layer, is computed as C^T = B^T A^T: what is
+// Up to this many rows a product with a transposed B is one with each row: B stays in the cache, and is not packed.
+constexpr int64_t kVectorRows = 4;
+// Up to this many a product with a transposed B, as that of a linear layer, is computed as C^T = B^T A^T: what is
 // packed is A, the smaller one, and B is read once where it lies.
 constexpr int64_t kTransposeRows = 256;
 // A is packed only where its rows are a multiple of 4 KiB apart, so that those of a panel share the sets of the
 // first-level cache and push each other out (1024^3: packing gains 40 %; at other strides it loses up to 15 %).
 constexpr int64_t kAliasBytes = 4096, kPackAColumns = 128;
-// Elements of a matrix that meets a vector: 2 us from the second-level cache of one core. An even number of tasks is
-// fair to two cores.
-constexpr int64_t kVectorTask = 96 * 1024;
+// Elements of a matrix that meets a vector: 2 us from the second-level cache of one core; the least that is worth another
+// thread. An even number of tasks is fair to two cores.
+constexpr int64_t kVectorTask = 96 * 1024, kMinVectorTask = 16 * 1024;
 // Packed B is bounded to 16 MiB of float32: half of a third-level cache.
 constexpr int64_t kPackedElements = 4 << 20, kMaxK = 32768;
 
@@ -68,6 +70,18 @@ cpu::Epilogue<T> at_column(cpu::Epilogue<T> e, int64_t column, int64_t c_col) {
   return e;
 }
 
+// The product with one row of A.
+template <class T>
+GemmArgs<T> row_of(const GemmArgs<T>& g, int64_t row) {
+  GemmArgs<T> r = g;
+  r.m = 1;
+  r.a += row * g.a_row, r.c += row * g.c_row;
+  if (r.epilogue.bias_per_row) r.epilogue.bias_per_row += row;
+  if (r.epilogue.residual) r.epilogue.residual += row * g.c_row;
+  if (r.epilogue.gate) r.epilogue.gate += row * g.c_row;
+  return r;
+}
+
 // g.n is 1. False where neither stride of the matrix is 1.
 template <class T>
 bool matrix_times_vector(const GemmArgs<T>& g) {
@@ -79,7 +93,8 @@ bool matrix_times_vector(const GemmArgs<T>& g) {
     dense.b = x.as<T>(), dense.b_row = 1;
     return matrix_times_vector(dense);
   }
-  const int64_t tasks = std::max<int64_t>(g.m * g.k / kVectorTask / 2 * 2, 1);
+  const int64_t elements = g.m * g.k;
+  const int64_t tasks = elements < 2 * kMinVectorTask ? 1 : std::max<int64_t>(elements / kVectorTask / 2 * 2, 2);
   const int64_t grain = ceil_div(ceil_div(g.m, tasks), 16) * 16;
   parallel_for(g.m, grain, [&](int64_t begin, int64_t end) { functions<T>().gemv(g, begin, end); });
   return true;
@@ -93,7 +108,9 @@ template <class T>
 Tasks cut(const GemmArgs<T>& g) {
   const int64_t nr = functions<T>().nr, mr = functions<T>().mr;
   const double flops = 2.0 * static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
-  const int64_t wanted = static_cast<int64_t>(std::clamp(flops / kTaskFlops, 1.0, static_cast<double>(kTasks)));
+  // With few rows B is all there is to read.
+  const double work = std::max(flops / kTaskFlops, static_cast<double>(g.n * g.k) / kVectorTask);
+  const int64_t wanted = static_cast<int64_t>(std::clamp(work, 1.0, static_cast<double>(kTasks)));
   Tasks t;
   t.down = std::max(ceil_div(g.m, kTaskRows), std::min(wanted, ceil_div(g.m, kMinTaskRows)));
   t.across = std::min(ceil_div(wanted, t.down), ceil_div(g.n, kMinTaskColumns));
@@ -168,6 +185,8 @@ void gemm(const GemmArgs<T>& g) {
     run_tasks(g);
   } else if (g.n == 1 && matrix_times_vector(g)) {
   } else if (g.m == 1 && matrix_times_vector(transposed(g))) {
+  } else if (g.m <= kVectorRows && g.b_row == 1 && g.b_col != 1) {
+    for (int64_t i = 0; i < g.m; ++i) matrix_times_vector(transposed(row_of(g, i)));
   } else if (g.b_col == 1 && g.m <= kDirectRows) {
     run_tasks(g);
   } else if (g.b_row == 1 && g.c_col == 1 && g.m <= kTransposeRows && g.m <= g.n) {

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <span>
 
 #include "cpu/kernels/gemm.h"
 
@@ -16,7 +16,7 @@ void gemm(const cpu::GemmArgs<T>& g);
 
 // Where each product of a batch begins, in elements from g.a, g.b and g.c.
 struct BatchOffsets {
-  std::vector<int64_t> a, b, c;
+  std::span<const int64_t> a, b, c;
 };
 template <class T>
 void gemm_batch(const cpu::GemmArgs<T>& g, const BatchOffsets& offsets);

@@ -37,12 +37,11 @@ bool is_one_axis(const Tensor& x, int last, int64_t* stride) {
 }
 
 // Element offsets of the matrices of x, an operand whose axes before the last two broadcast to `batch`.
-std::vector<int64_t> matrix_offsets(const Tensor& x, const Shape& batch) {
+void matrix_offsets(const Tensor& x, const Shape& batch, std::span<int64_t> offsets) {
   const int missing = batch.size() - (x.ndim() - 2);
   Dims strides = Dims::filled(batch.size(), 0);
   for (int i = missing; i < batch.size(); ++i)
     if (x.shape()[i - missing] != 1) strides[i] = x.strides()[i - missing];
-  std::vector<int64_t> offsets(element_count(batch));
   Dims index = Dims::filled(batch.size(), 0);
   int64_t offset = 0;
   for (int64_t& o : offsets) {
@@ -54,7 +53,6 @@ std::vector<int64_t> matrix_offsets(const Tensor& x, const Shape& batch) {
       index[d] = 0;
     }
   }
-  return offsets;
 }
 
 Shape batch_shape(const Tensor& x) {
@@ -84,38 +82,101 @@ void fuse(const Run& r, cpu::Epilogue<T>* e) {
   if (f.gate >= 0) e->gate = r.in[f.gate].data<T>();
 }
 
+// The product that a matmul is, or else one of its batch: false.
+template <class T>
+bool matmul_args(const Run& r, cpu::GemmArgs<T>* g) {
+  const Tensor &a = r.in[0], &b = r.in[1], &c = r.out[0];
+  *g = gemm_args<T>(a, b, c);
+  fuse(r, &g->epilogue);
+  if (c.ndim() == 2) return true;
+  const Shape batch = batch_shape(c);
+  int64_t row_stride;
+  if (element_count(batch_shape(b)) != 1 || batch_shape(a) != batch || !is_one_axis(a, a.ndim() - 2, &row_stride))
+    return false;
+  g->m *= element_count(batch);  // the batch is more rows
+  g->a_row = row_stride;
+  return true;
+}
+
 template <class T>
 void run_float_matmul(const Run& r) {
-  const Tensor &a = r.in[0], &b = r.in[1], &c = r.out[0];
-  cpu::GemmArgs<T> g = gemm_args<T>(a, b, c);
-  fuse(r, &g.epilogue);
-  const Shape batch = batch_shape(c);
-  if (c.size() == 0) return;
-  const bool one_b = element_count(batch_shape(b)) == 1;
-  int64_t row_stride;
-  if (one_b && batch_shape(a) == batch && is_one_axis(a, a.ndim() - 2, &row_stride)) {
-    g.m *= element_count(batch);  // the batch is more rows
-    g.a_row = row_stride;
-    gemm(g);
-    return;
-  }
-  BatchOffsets offsets{matrix_offsets(a, batch), matrix_offsets(b, batch), {}};
-  for (size_t i = 0; i < offsets.a.size(); ++i) offsets.c.push_back(static_cast<int64_t>(i) * g.m * g.n);
-  gemm_batch(g, offsets);
+  if (r.out[0].size() == 0) return;
+  cpu::GemmArgs<T> g;
+  if (matmul_args(r, &g)) return gemm(g);
+  const Shape batch = batch_shape(r.out[0]);
+  const int64_t count = element_count(batch);
+  Workspace workspace(3 * count * sizeof(int64_t));
+  const std::span<int64_t> a(workspace.as<int64_t>(), count), b(a.data() + count, count), c(b.data() + count, count);
+  matrix_offsets(r.in[0], batch, a);
+  matrix_offsets(r.in[1], batch, b);
+  for (int64_t i = 0; i < count; ++i) c[i] = i * g.m * g.n;
+  gemm_batch(g, {a, b, c});
 }
 
 void run_integer_matmul(const Tensor& a, const Tensor& b, const Tensor& c) {
   const Matrix ma = matrix_of(a), mb = matrix_of(b);
   const Shape batch = batch_shape(c);
   if (c.size() == 0) return;
-  const std::vector<int64_t> oa = matrix_offsets(a, batch), ob = matrix_offsets(b, batch);
-  const int64_t bytes = static_cast<int64_t>(itemsize(c.dtype()));
+  const int64_t count = element_count(batch), bytes = static_cast<int64_t>(itemsize(c.dtype()));
+  Workspace workspace(2 * count * sizeof(int64_t));
+  const std::span<int64_t> oa(workspace.as<int64_t>(), count), ob(oa.data() + count, count);
+  matrix_offsets(a, batch, oa);
+  matrix_offsets(b, batch, ob);
   const char *pa = static_cast<const char*>(a.raw()), *pb = static_cast<const char*>(b.raw());
   char* pc = static_cast<char*>(c.raw());
-  for (size_t i = 0; i < oa.size(); ++i)
+  for (int64_t i = 0; i < count; ++i)
     integer_gemm(bytes, ma.rows, mb.columns, ma.columns, pa + oa[i] * bytes, ma.row_stride, ma.column_stride,
-                 pb + ob[i] * bytes, mb.row_stride, mb.column_stride,
-                 pc + static_cast<int64_t>(i) * ma.rows * mb.columns * bytes);
+                 pb + ob[i] * bytes, mb.row_stride, mb.column_stride, pc + i * ma.rows * mb.columns * bytes);
+}
+
+template <class T>
+cpu::GemmArgs<T> linear_args(const Run& r) {
+  const Tensor &x = r.in[0], &w = r.in[1], &bias = r.in[2];
+  cpu::GemmArgs<T> g;
+  g.n = w.size(0), g.k = w.size(1);
+  g.m = 1;
+  for (int i = 0; i < x.ndim() - 1; ++i) g.m *= x.size(i);
+  is_one_axis(x, x.ndim() - 2, &g.a_row);
+  g.a = x.data<T>(), g.a_col = g.k == 1 ? 1 : x.strides().back();
+  g.b = w.data<T>(), g.b_row = w.strides()[1], g.b_col = g.n == 1 ? 1 : w.strides()[0];
+  g.c = r.out[0].data<T>(), g.c_row = g.n;
+  if (bias.defined()) g.epilogue.bias_per_column = bias.data<T>();
+  fuse(r, &g.epilogue);
+  return g;
+}
+
+// A product with in[1], which is packed once.
+template <class T>
+class PackedProduct : public Prepared {
+ public:
+  explicit PackedProduct(const cpu::GemmArgs<T>& g)
+      : g_(g), packed_(Tensor::empty({packed_b_elements<T>(g.k, g.n)}, DTypeOf<T>::value)) {
+    g_.packed_b = packed_.template data<T>();
+  }
+  void refresh(const Run& r) override {
+    pack_b(g_.k, g_.n, r.in[1].data<T>(), g_.b_row, g_.b_col, packed_.template data<T>());
+  }
+  void run(const Run& r) override {
+    cpu::GemmArgs<T> g = g_;
+    cpu::Epilogue<T>& e = g.epilogue;
+    g.a = r.in[0].data<T>(), g.c = r.out[0].data<T>();
+    if (e.bias_per_column) e.bias_per_column = r.in[2].data<T>();
+    if (e.residual) e.residual = r.in[r.fused->residual].data<T>();
+    if (e.gate) e.gate = r.in[r.fused->gate].data<T>();
+    gemm(g);
+  }
+  size_t bytes() const override { return packed_.size() * sizeof(T); }
+
+ private:
+  cpu::GemmArgs<T> g_;
+  Tensor packed_;
+};
+
+// Nothing to gain where the weight may change, nor where it is a vector.
+template <class T>
+std::unique_ptr<Prepared> packed_product(const cpu::GemmArgs<T>& g, uint64_t constant) {
+  if (!(constant & 2) || g.m == 0 || g.n <= 1 || g.k == 0) return nullptr;
+  return std::make_unique<PackedProduct<T>>(g);
 }
 
 // The dtype of a product of matrices; float16 and bfloat16 are the caller's.
@@ -286,6 +347,17 @@ LANNER_RUN(Matmul) {
   }
 }
 
+LANNER_PREPARE(Matmul) {
+  const auto prepare = [&]<class T>(cpu::GemmArgs<T> g) -> std::unique_ptr<Prepared> {
+    return matmul_args(r, &g) ? packed_product(g, constant) : nullptr;
+  };
+  switch (r.out[0].dtype()) {
+    case DType::Float32: return prepare(cpu::GemmArgs<float>{});
+    case DType::Float64: return prepare(cpu::GemmArgs<double>{});
+    default: return nullptr;
+  }
+}
+
 LANNER_VJP(Matmul) {  // y[M,N] = a[M,K] b[K,N]
   const Tensor &a = v.in[0], &b = v.in[1], &g = v.g[0];
   Tensor ga, gb;
@@ -298,27 +370,12 @@ LANNER_VJP(Matmul) {  // y[M,N] = a[M,K] b[K,N]
   return {ga, gb};
 }
 
-namespace {
+LANNER_RUN(Linear) { r.out[0].dtype() == DType::Float32 ? gemm(linear_args<float>(r)) : gemm(linear_args<double>(r)); }
 
-template <class T>
-void run_float_linear(const Run& r) {
-  const Tensor &x = r.in[0], &w = r.in[1], &bias = r.in[2];
-  cpu::GemmArgs<T> g;
-  g.n = w.size(0), g.k = w.size(1);
-  g.m = 1;
-  for (int i = 0; i < x.ndim() - 1; ++i) g.m *= x.size(i);
-  is_one_axis(x, x.ndim() - 2, &g.a_row);
-  g.a = x.data<T>(), g.a_col = g.k == 1 ? 1 : x.strides().back();
-  g.b = w.data<T>(), g.b_row = w.strides()[1], g.b_col = g.n == 1 ? 1 : w.strides()[0];
-  g.c = r.out[0].data<T>(), g.c_row = g.n;
-  if (bias.defined()) g.epilogue.bias_per_column = bias.data<T>();
-  fuse(r, &g.epilogue);
-  gemm(g);
+LANNER_PREPARE(Linear) {
+  return r.out[0].dtype() == DType::Float32 ? packed_product(linear_args<float>(r), constant)
+                                            : packed_product(linear_args<double>(r), constant);
 }
-
-}  // namespace
-
-LANNER_RUN(Linear) { r.out[0].dtype() == DType::Float32 ? run_float_linear<float>(r) : run_float_linear<double>(r); }
 
 LANNER_VJP(Linear) {
   const Tensor &x = v.in[0], &w = v.in[1], &g = v.g[0];

@@ -61,7 +61,7 @@ void block(const GemmArgs<T>& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
   constexpr int kN = kNR<T>;
   const int64_t rows = m1 - m0, kb = k_block(g);
   const int height = panel_height(rows);
-  const int wide = rows <= kWideRows && g.c_col == 1 && !pack_a ? wide_panels(static_cast<int>(rows)) : 0;
+  const int wide = rows <= kWideRows && g.c_col == 1 && !pack_a ? kWidePanels[rows] : 0;
   T* const cut_panel = workspace + packed_a_elements<T>(rows, kb, pack_a);
 
   int64_t k0 = 0;

@@ -264,14 +264,14 @@ LANNER_INLINE void tile(int64_t k, const T* a, int64_t a_row, int64_t a_step, co
   kernels.of[out.rows][out.columns <= kLanes<T> ? 1 : 2](k, a, a_row, a_step, b, b_step, 0, out);
 }
 
-// One to three rows are too few to hide the latency of the additions: several panels at once. All columns are there,
-// and next to each other in C.
+// One to three rows are too few to hide the latency of the additions: several panels at once, which are also more
+// streams for the caches to read ahead. All columns are there, and next to each other in C.
 constexpr int kWideRows = 3;
-constexpr int wide_panels(int rows) { return rows == 1 ? 4 : 2; }
 template <class T>
 constexpr TileKernel<T> kWideKernels[kWideRows + 1] = {nullptr, tile_kernel<T, 1, 4 * kTileVectors, false>,
                                                        tile_kernel<T, 2, 2 * kTileVectors, false>,
                                                        tile_kernel<T, 3, 2 * kTileVectors, false>};
+constexpr int kWidePanels[kWideRows + 1] = {0, 4, 2, 2};
 
 }  // namespace
 }  // namespace lanner::cpu::LANNER_ISA
