@@ -126,24 +126,25 @@ class Plan:
 
 @dataclass
 class PlanSummary:
-    """The kernels of a plan as rows of (name, output, seconds, FLOPs, bytes, share); ``str()`` draws the table."""
+    """The kernels of a plan as rows of (name, layer, output, seconds, FLOPs, bytes, share); ``str()`` draws the table."""
 
-    rows: list[tuple[str, str, float, float, float, float]]
+    rows: list[tuple[str, str, str, float, float, float, float]]
     memory: dict[str, int]
 
     @property
     def seconds(self) -> float:
         """The sum of the kernels' times."""
-        return sum(row[2] for row in self.rows)
+        return sum(row[3] for row in self.rows)
 
     def __str__(self) -> str:
-        lines: list[Sequence[str]] = [("kernel", "output", "us", "% of time", "GFLOP/s", "GB/s", "% of ceiling")]
+        lines: list[Sequence[str]] = [("kernel", "layer", "output", "us", "% of time", "GFLOP/s", "GB/s", "% of ceiling")]
         total = self.seconds or 1.0
-        for name, output, seconds, flops, moved, share in self.rows:
+        for name, layer, output, seconds, flops, moved, share in self.rows:
             rate = 1e-9 / max(seconds, 1e-9)
             lines.append(
                 (
                     name,
+                    layer,
                     output,
                     f"{seconds * 1e6:.1f}",
                     f"{100 * seconds / total:.0f}",
@@ -152,14 +153,14 @@ class PlanSummary:
                     f"{100 * share:.0f}",
                 )
             )
-        widths = [max(len(line[i]) for line in lines) for i in range(7)]
+        widths = [max(len(line[i]) for line in lines) for i in range(8)]
 
         def draw(line: Sequence[str]) -> str:
-            cells = [t.ljust(w) if i < 2 else t.rjust(w) for i, (t, w) in enumerate(zip(line, widths, strict=True))]
+            cells = [t.ljust(w) if i < 3 else t.rjust(w) for i, (t, w) in enumerate(zip(line, widths, strict=True))]
             return "  ".join(cells).rstrip()
 
-        rule = "─" * (sum(widths) + 12)
-        flops = sum(row[3] for row in self.rows if row[0].startswith(_PRODUCTS))
+        rule = "─" * (sum(widths) + 14)
+        flops = sum(row[4] for row in self.rows if row[0].startswith(_PRODUCTS))
         m = self.memory
         foot = (
             f"{len(self.rows)} kernels, {total * 1e6:.0f} us, {flops / 1e6:.1f} MFLOPs in products = "
@@ -174,14 +175,14 @@ def _mib(count: int) -> str:
     return f"{count / 2**20:.2f} MiB"
 
 
-def _row(step: _core.PlanStep) -> tuple[str, str, float, float, float, float]:
+def _row(step: _core.PlanStep) -> tuple[str, str, str, float, float, float, float]:
     seconds = max(step.seconds, 1e-9)
     if step.name.startswith(_PRODUCTS):
         share = step.flops / seconds / _core.peak_flops()
     else:
         share = step.bytes / seconds / _core.peak_bandwidth(step.bytes)
     output = step.outputs[0] if step.outputs else ""
-    return step.name, output, step.seconds, step.flops, step.bytes, share
+    return step.name, step.scope, output, step.seconds, step.flops, step.bytes, share
 
 
 def _kind(name: str) -> str:

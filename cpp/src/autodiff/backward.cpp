@@ -31,6 +31,22 @@ Tensor fit_to(const Tensor& g, const Tensor& x) {
   return out.dtype() == x.dtype() ? out : ops::cast(out, x.dtype());
 }
 
+// While a step is recorded, what is computed for a node's gradient belongs to the node's layer.
+class ScopeOf {
+ public:
+  explicit ScopeOf(const Node& node) : on_(recording_notes != nullptr) {
+    if (on_) push_scope(node.scope);
+  }
+  ~ScopeOf() {
+    if (on_) pop_scope();
+  }
+  ScopeOf(const ScopeOf&) = delete;
+  ScopeOf& operator=(const ScopeOf&) = delete;
+
+ private:
+  bool on_;
+};
+
 class Walk {
  public:
   // `targets` empty: every leaf, whose gradient is added to its grad().
@@ -156,6 +172,7 @@ class Walk {
       if (t.defined() && !create_graph_) t = t.detach();
     if (g.size() == 1 && !g[0].defined()) return;
     const AnomalyPause pause;  // what is wrong is said of the op whose gradient this is, not of an op inside its vjp
+    const ScopeOf scope(node);
     Tensors gradients = node.op == Op::Count ? node.custom(g) : run_vjp(node, g);
     check(gradients.size() == node.in.size(), "backward: ", node.label(), " gave ", gradients.size(), " gradients for ",
           node.in.size(), " inputs");

@@ -65,7 +65,7 @@ void leave_on_tape(Op op, std::span<const Tensor> in, const Attrs& attrs, std::s
     node->out.push_back(used ? out[i].detach() : Tape::without_memory(out[i]));
     node->out_versions.push_back(out[i].version());
   }
-  if (anomaly_enabled()) node->scope = current_scope();
+  if (anomaly_enabled() || recording_notes) node->scope = current_scope();
   record(node, out);
 }
 

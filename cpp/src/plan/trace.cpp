@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "autodiff/node.h"
 #include "core/allocator.h"
-#include "lanner/autodiff.h"
 #include "lanner/ops/elementwise.h"
 
 namespace lanner::plan {
@@ -72,6 +72,7 @@ void Trace::ran(Op op, std::span<const Tensor> in, const Attrs& attrs, std::span
   node.op = op;
   node.attrs = attrs;
   node.recorded = count();
+  node.scope = current_scope();
   for (const Tensor& x : in) {
     node.in.push_back(x.defined() ? value_of(x) : -1);
     if (!x.defined()) continue;

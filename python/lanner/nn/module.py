@@ -76,9 +76,10 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the hooks and ``forward``; an error raised inside gets the layer's path put in front."""
-        if recording.recordings and (notes := recording.current()) is not None:
+        recorded = recording.recordings and (notes := recording.current()) is not None
+        if recorded:
             notes.module(self)
-        if self._pre_hooks or self._hooks or _core.anomaly_enabled():
+        if recorded or self._pre_hooks or self._hooks or _core.anomaly_enabled():
             return self._call_watched(args, kwargs)
         try:
             return self.forward(*args, **kwargs)
@@ -87,8 +88,8 @@ class Module:
             raise
 
     def _call_watched(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """`__call__` with hooks, and with the layer's name told to the engine for anomaly messages."""
-        watched = _core.anomaly_enabled()
+        """`__call__` with hooks, and with the layer's name told to the engine: for anomaly messages, and for plans."""
+        watched = _core.anomaly_enabled() or _core.recording()
         if watched:
             scope.enter(self)
         try:
