@@ -137,7 +137,9 @@ class PlanSummary:
         return sum(row[3] for row in self.rows)
 
     def __str__(self) -> str:
-        lines: list[Sequence[str]] = [("kernel", "layer", "output", "us", "% of time", "GFLOP/s", "GB/s", "% of ceiling")]
+        lines: list[Sequence[str]] = [
+            ("kernel", "layer", "output", "us", "% of time", "GFLOP/s", "GB/s", "% of ceiling")
+        ]
         total = self.seconds or 1.0
         for name, layer, output, seconds, flops, moved, share in self.rows:
             rate = 1e-9 / max(seconds, 1e-9)
