@@ -114,14 +114,14 @@ void conv2d(benchmark::State& state, const Layer& layer) {
   roof::flops(state, flops_of(geometry_of(layer)));
 }
 
-const char* const kWays[] = {"direct", "winograd2", "winograd4", "other"};
+const char* const kWays[] = {"direct", "winograd2", "winograd4", "pointwise"};
 
 const bool registered = [] {
   const cpu::ConvWays<float>& ways = cpu::kernels().conv->f32;
   for (const Layer& layer : kLayers) {
     const std::string name = layer.name;
     const cpu::ConvGeometry g = geometry_of(layer);
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < cpu::kConvWays; ++i) {
       const std::string end = "/" + name + "/" + kWays[i];
       if (const auto* f = ways.output[i]) {
         for (const auto pass : {cpu::ConvPass::Forward, cpu::ConvPass::InputGrad})

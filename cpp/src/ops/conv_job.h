@@ -26,13 +26,14 @@ const cpu::ConvWays<T>& conv_ways() {
     return cpu::kernels().conv->f64;
 }
 
-// The cheapest of the ways, up to the first null.
 template <class Functions, class Cost>
-const Functions* cheapest(const Functions* const (&ways)[4], Cost cost_of, double* cost) {
+const Functions* cheapest(const Functions* const (&ways)[cpu::kConvWays], Cost cost_of, double* cost) {
   const Functions* best = ways[0];
   *cost = cost_of(*best);
-  for (int i = 1; i < 4 && ways[i]; ++i)
+  for (int i = 1; i < cpu::kConvWays; ++i) {
+    if (!ways[i]) continue;
     if (const double c = cost_of(*ways[i]); c < *cost) best = ways[i], *cost = c;
+  }
   return best;
 }
 

@@ -315,8 +315,8 @@ constexpr ConvFunctions<T> kDirect = {cost<T>,  packed_elements<T>, pack_items<T
 }  // namespace
 
 extern const ConvKernels conv_kernels;
-const ConvKernels conv_kernels = {{{&kDirect<float>, &conv_winograd_2, &conv_winograd_4},
+const ConvKernels conv_kernels = {{{&kDirect<float>, &conv_winograd_2, &conv_winograd_4, &conv_pointwise_f32},
                                    {&conv_weight_f32, &conv_winograd_weight_2, &conv_winograd_weight_4}},
-                                  {{&kDirect<double>}, {&conv_weight_f64}}};
+                                  {{&kDirect<double>, nullptr, nullptr, &conv_pointwise_f64}, {&conv_weight_f64}}};
 
 }  // namespace lanner::cpu::LANNER_ISA

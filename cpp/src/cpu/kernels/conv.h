@@ -65,12 +65,13 @@ struct ConvWeightFunctions {
   void (*finish)(const ConvGeometry& g, int64_t round, T* partial, T* dw, int64_t begin, int64_t end);
 };
 
-// The ways to compute a convolution, up to the first null: the direct sum, which serves always, then Winograd's by
-// tiles of 2 x 2 and of 4 x 4 outputs. The cheapest is to be taken.
+// The ways to compute a convolution, some of them null: the direct sum, which serves always, Winograd's by tiles of 2 x
+// 2 and of 4 x 4 outputs, a product of matrices. The cheapest is to be taken.
+constexpr int kConvWays = 4;
 template <class T>
 struct ConvWays {
-  const ConvFunctions<T>* output[4];
-  const ConvWeightFunctions<T>* weight[4];
+  const ConvFunctions<T>* output[kConvWays];
+  const ConvWeightFunctions<T>* weight[kConvWays];
 };
 
 struct ConvKernels {

@@ -8,6 +8,9 @@ namespace lanner::cpu::LANNER_ISA {
 extern const ConvWeightFunctions<float> conv_weight_f32;  // conv_weight.cpp
 extern const ConvWeightFunctions<double> conv_weight_f64;
 
+extern const ConvFunctions<float> conv_pointwise_f32;  // conv_pointwise.cpp
+extern const ConvFunctions<double> conv_pointwise_f64;
+
 // By tiles of 2 x 2 and of 4 x 4.
 extern const ConvFunctions<float> conv_winograd_2, conv_winograd_4;                      // conv_winograd.cpp
 extern const ConvWeightFunctions<float> conv_winograd_weight_2, conv_winograd_weight_4;  // conv_winograd_weight.cpp

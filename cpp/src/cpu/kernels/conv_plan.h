@@ -25,7 +25,7 @@ constexpr int64_t kTaskFlops = 2'000'000;
 // A task below so many positions takes several samples, so that each panel of weights is used for longer.
 constexpr int64_t kTaskPositions = 128;
 // The weight gradient sums over so many positions before it adds to its partial sums.
-constexpr int64_t kBoxPositions = 512;
+constexpr int64_t kBoxPositions = 256;
 
 struct Axis {
   int64_t src, dst, kernel, stride, pad, dilation;

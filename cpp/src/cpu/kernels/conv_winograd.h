@@ -230,9 +230,10 @@ double winograd_cost(const ConvGeometry& g, ConvPass pass, bool packed) {
   const double k_vectors = static_cast<double>(ceil_div(input_grad ? g.c : g.m, L));
   const double tiles = static_cast<double>(g.n * ceil_div(dst[1], M) * ceil_div(dst[2], M));
   const double products = tiles * kPoints * c * k_vectors / kReached;
-  // A transform and its transposition take some 7 FMAs a vector of V or of the products.
-  const double transforms = tiles * kPoints * (c_vectors + k_vectors) * 7;
-  const double weights = packed ? 0 : c * k_vectors * kPoints * 16;
+  // Measured: so many FMAs pass while a vector of V or of the products is transformed, between a transposition and 36
+  // streams; and one of the weights, which come from memory and go there.
+  const double transforms = tiles * kPoints * (c_vectors + k_vectors) * 18;
+  const double weights = packed ? 0 : c * k_vectors * kPoints * 32;
   return static_cast<double>(g.groups) *
          (products + transforms + weights + read_cost(kPoints * c * k * static_cast<double>(sizeof(float))));
 }
