@@ -20,15 +20,26 @@ std::function<void()> keep_alive(py::object object) {
   };
 }
 
+std::optional<DType> dtype_of(const py::dtype& d) {
+  const auto bytes = static_cast<size_t>(d.itemsize());
+  for (int i = 0; i < kDTypeCount; ++i) {
+    const DType t = static_cast<DType>(i);
+    const char kind = t == DType::Bool ? 'b' : is_floating(t) ? 'f' : is_unsigned(t) ? 'u' : 'i';
+    if (t != DType::BFloat16 && d.kind() == kind && itemsize(t) == bytes) return t;
+  }
+  return std::nullopt;
+}
+
 Tensor from_array(py::array array, std::optional<DType> dtype, bool copy) {
   const py::dtype d = array.dtype();
-  const std::string name = d.attr("name").cast<std::string>();
-  check<DTypeError>(std::string("biuf").find(d.kind()) != std::string::npos && d.itemsize() <= 8,
-                    "tensor: NumPy dtype ", name, " has no counterpart");
-  if (!d.attr("isnative").cast<bool>()) array = array.attr("astype")(d.attr("newbyteorder")("="));
-  const DType from = dtype_from_name(name.c_str());
+  const std::optional<DType> known = dtype_of(d);
+  if (!known) throw DTypeError("tensor: NumPy dtype " + d.attr("name").cast<std::string>() + " has no counterpart");
+  const DType from = *known;
+  const char order = d.byteorder();
+  if (order != '=' && order != '|' && !d.attr("isnative").cast<bool>())
+    array = array.attr("astype")(d.attr("newbyteorder")("="));
   const auto item = static_cast<py::ssize_t>(itemsize(from));
-  bool aligned = array.attr("flags").attr("aligned").cast<bool>();
+  bool aligned = (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
   for (int i = 0; i < array.ndim(); ++i) aligned = aligned && array.strides(i) % item == 0;
   if (!aligned) array = array.attr("copy")();
   Shape shape;

@@ -18,11 +18,14 @@ class _GradMode(contextlib.ContextDecorator):
 
     _on: bool
 
+    def __init__(self) -> None:
+        self._before: list[bool] = []
+
     def __enter__(self) -> None:
-        self.__dict__.setdefault("_before", []).append(_core.set_grad_enabled(self._on))
+        self._before.append(_core.set_grad_enabled(self._on))
 
     def __exit__(self, *exc: object) -> None:
-        _core.set_grad_enabled(self.__dict__["_before"].pop())
+        _core.set_grad_enabled(self._before.pop())
 
     def _recreate_cm(self) -> _GradMode:
         return type(self)()

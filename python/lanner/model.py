@@ -243,8 +243,12 @@ class Model:
         if not (callbacks or verbose or is_loader(x)):
             inputs = as_inputs(x, "predict")
             if inputs[0].shape[0] <= batch_size and len(inputs) == 1:
-                with _recording(False):
-                    return _to_numpy(self._steps().predict(*inputs))
+                steps = self._steps()
+                before = _core.set_grad_enabled(False)
+                try:
+                    return _to_numpy(steps.predict(inputs[0]))
+                finally:
+                    _core.set_grad_enabled(before)
             x = inputs
         import numpy as np
 
