@@ -37,11 +37,11 @@ def _version_of(module: Module) -> tuple[int, int, int]:
 
 
 class ModuleGuard:
-    """A module as it was when it ran."""
+    """A module as it was when it ran, or (a list of modules, say) when another one that holds it had run."""
 
-    def __init__(self, module: Module) -> None:
+    def __init__(self, module: Module, ran: bool = True) -> None:
         own = module.__dict__
-        self.module = module
+        self.module, self.ran = module, ran
         self.training = own["training"]
         tensors = [*own["_parameters"].values(), *own["_buffers"].values()]
         self.tensors = [(t, hash(t), t.requires_grad) for t in tensors if t is not None]
@@ -49,7 +49,7 @@ class ModuleGuard:
 
     def holds(self) -> bool:
         """Whether the plan may be used as it is."""
-        return bool(self.module.__dict__["training"] == self.training)
+        return not self.ran or bool(self.module.__dict__["training"] == self.training)
 
     def lasts(self) -> bool:
         """Whether the plan can ever be used again."""
@@ -102,8 +102,11 @@ class Notes:
 
     def close(self) -> None:
         """The recording is over: what the step itself did to its modules is part of it."""
-        for guard in self.modules.values():
+        for guard in list(self.modules.values()):
             guard.version = _version_of(guard.module)
+            for part in guard.module.modules():
+                if id(part) not in self.modules:
+                    self.modules[id(part)] = ModuleGuard(part, ran=False)
         for optimizer in self.optimizers.values():
             optimizer.version = optimizer.optimizer._versions()
 

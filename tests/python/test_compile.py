@@ -514,3 +514,29 @@ def test_the_first_call_gives_the_bits_of_a_replay():
         bits.append([step(x)[0].item() for _ in range(4)])
     assert bits[0] == bits[1]
     assert net[1].num_batches_tracked.item() == 5
+
+
+def test_lists_of_modules_that_change():
+    class Net(nn.Module):
+        def __init__(self):
+            self.layers = nn.ModuleList([nn.Linear(8, 8)])
+            self.heads = nn.ModuleDict({"a": nn.Linear(8, 2), "b": nn.Tanh()})
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = layer(x)
+            return [head(x) for head in self.heads.values()]
+
+    net, x = Net(), rows()
+    f = ln.compile(net)
+    changes = [
+        lambda: net.layers.append(nn.Linear(8, 8)),
+        lambda: net.heads.pop("b"),
+        lambda: net.layers.__delitem__(0),
+    ]
+    with ln.no_grad():
+        for change in [lambda: None, *changes]:
+            change()
+            for _ in range(2):
+                for a, b in zip(f(x), net(x), strict=True):
+                    close(a.numpy(), b.numpy())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import lanner as ln
 import numpy as np
@@ -109,3 +110,24 @@ def test_bfloat16_learns():
     assert half["accuracy"][-1] == pytest.approx(full["accuracy"][-1], abs=0.03)
     with pytest.raises(ValueError, match="precision"):
         ln.Model(nn.Linear(4, 2), precision="half")
+
+
+def test_several_threads_predict():
+    model = classifier()
+    model.net.train()
+    data = [X[: 1 + i % 4] for i in range(40)]
+    expected = [model.predict(x) for x in data]
+    wrong = []
+
+    def work():
+        for _ in range(10):
+            for x, y in zip(data, expected, strict=True):
+                if not np.array_equal(model.predict(x), y):
+                    wrong.append(len(x))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and all(module.training for module in model.net.modules())

@@ -180,6 +180,7 @@ class ModuleDict(Module):
     def __delitem__(self, key: str) -> None:
         del self._modules[key]
         object.__delattr__(self, key)
+        self._changed()
 
     def __len__(self) -> int:
         return len(self._modules)
