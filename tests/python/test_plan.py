@@ -1,9 +1,6 @@
 """Plans against eager execution: random graphs, the arena, what a recording refuses."""
 
 import json
-import os
-import subprocess
-import sys
 import threading
 
 import lanner as ln
@@ -256,34 +253,3 @@ def test_measuring_changes_nothing(tmp_path):
     events = json.loads((tmp_path / "step.json").read_text())["traceEvents"]
     assert [e["name"] for e in events] == plan.kernels
     assert core.run([ln.zeros(4)])[0].tolist() == [4.0] * 4
-
-
-TUNING = """
-import lanner as ln
-ln.set_num_threads(2)
-ln.manual_seed(0)
-w = ln.random.normal((256, 256))
-step = ln.compile(lambda x: ln.tanh(x @ w).sum(axis=0))
-for _ in range(20):
-    y = step(ln.ones((64, 256)))
-print(float(y.sum()))
-"""
-
-
-def run_tuning(folder, **more):
-    environment = os.environ | {"XDG_CACHE_HOME": str(folder)} | more
-    run = subprocess.run([sys.executable, "-c", TUNING], capture_output=True, text=True, env=environment, check=True)
-    return run.stdout, {path.name: path.read_text() for path in folder.rglob("*.txt")}
-
-
-def test_what_was_tuned_is_kept_in_a_file_and_changes_no_bit(tmp_path):
-    off, nothing = run_tuning(tmp_path, LANNER_AUTOTUNE="0")
-    assert nothing == {}
-    first, found = run_tuning(tmp_path)
-    second, again = run_tuning(tmp_path)
-    assert off == first == second and found == again
-    (lines,) = (text.splitlines() for text in found.values())
-    assert len(lines) >= 2 and all(line[:2] in ("0 ", "1 ") for line in lines)
-    (path,) = tmp_path.rglob("*.txt")
-    path.write_text("damaged\n\n7 x\n")
-    assert run_tuning(tmp_path)[0] == off

@@ -23,18 +23,6 @@ class ParallelScope {
   void* pool_ = nullptr;
 };
 
-// Inside, the parallel regions of this thread run on it alone.
-class SerialScope {
- public:
-  explicit SerialScope(bool on = true);
-  ~SerialScope();
-  SerialScope(const SerialScope&) = delete;
-  SerialScope& operator=(const SerialScope&) = delete;
-
- private:
-  bool before_;
-};
-
 namespace detail {
 void parallel_run(int64_t slices, void (*body)(void*, int64_t), void* context);
 }

@@ -320,9 +320,6 @@ ParallelScope::~ParallelScope() {
   if (pool_) static_cast<Pool*>(pool_)->end_scope();
 }
 
-SerialScope::SerialScope(bool on) : before_(inside) { inside = before_ || on; }
-SerialScope::~SerialScope() { inside = before_; }
-
 namespace detail {
 
 void parallel_run(int64_t slices, void (*body)(void*, int64_t), void* context) {

@@ -3,23 +3,17 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <optional>
 #include <utility>
 
 #include "lanner/autodiff.h"
-#include "lanner/config.h"
 #include "lanner/ops.h"
 #include "lanner/parallel.h"
 #include "ops/halt.h"
-#include "plan/autotune.h"
 
 namespace lanner::plan {
 
 using Kind = Buffer::Kind;
 using Clock = std::chrono::steady_clock;
-
-// Seconds: no step that takes so long on all threads is tried on one.
-constexpr double kLongStep = 300e-6;
 
 // ---- an instance --------------------------------------------------------------------------------------------------
 
@@ -141,73 +135,17 @@ void Instance::replay(const Tensors& inputs, const std::vector<void*>& results,
       if (op_traits(s.op) & kRandom) s.attrs.get<RandomState>() = {base.seed, base.call + s.random_call};
   }
   halted_ = halt_requested() = false;
-  if (tuned_for_ != num_threads()) begin_tuning();
-  std::optional<ParallelScope> awake;
-  if (!alone_) awake.emplace();
-  if (tuning_) return replay_tuning();
+  const ParallelScope awake;
   const auto begin = Clock::now();
   for (Step& s : steps_) {
-    run_step(s);
+    if (s.prepared)
+      s.prepared->run(s.run());
+    else
+      s.function(s.run());
+    if (s.op == Op::HaltUnlessFinite) halted_ = std::exchange(halt_requested(), false);
     if (halted_) return;
     if (times) times->push_back(std::chrono::duration<double>(Clock::now() - begin).count());
   }
-}
-
-void Instance::run_step(Step& s) {
-  const SerialScope scope(s.alone);
-  if (s.prepared)
-    s.prepared->run(s.run());
-  else
-    s.function(s.run());
-  if (s.op == Op::HaltUnlessFinite) halted_ = std::exchange(halt_requested(), false);
-}
-
-// ---- one thread or all, step by step ------------------------------------------------------------------------------
-
-void Instance::begin_tuning() {
-  tuned_for_ = num_threads();
-  alone_ = tuned_for_ == 1;
-  tuning_ = nullptr;
-  if (tuned_for_ == 1 || !autotune_enabled()) return;
-  tuning_ = std::make_unique<Tuning>();
-  const std::string machine = isa() + " " + std::to_string(tuned_for_) + " ";
-  bool all_known = true;
-  for (const PlanStep& step : describe(graph_)) {
-    std::string kind = machine + step.name;
-    for (const std::string& x : step.inputs) kind += " " + x;
-    const std::optional<bool> known = tuned(kind);
-    steps_[tuning_->kinds.size()].alone = known.value_or(false);
-    all_known = all_known && known;
-    tuning_->kinds.push_back(known ? std::string() : std::move(kind));
-    tuning_->seconds.push_back({1e30, 1e30});
-  }
-  if (all_known) end_tuning();
-}
-
-void Instance::replay_tuning() {
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    auto& seconds = tuning_->seconds[i];
-    // What takes long on all threads takes longer on one.
-    const bool open = !tuning_->kinds[i].empty() && seconds[0] > 0 && !(seconds[0] < 1e29 && seconds[0] > kLongStep);
-    if (open) steps_[i].alone = (tuning_->done + static_cast<int>(i)) % 2;
-    const auto begin = Clock::now();
-    run_step(steps_[i]);
-    if (halted_) return;
-    double& least = seconds[steps_[i].alone];
-    if (tuning_->done >= 2) least = std::min(least, std::chrono::duration<double>(Clock::now() - begin).count());
-  }
-  if (++tuning_->done == Tuning::kReplays) end_tuning();
-}
-
-void Instance::end_tuning() {
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    if (tuning_->kinds[i].empty()) continue;
-    steps_[i].alone = tuning_->seconds[i][1] < tuning_->seconds[i][0];
-    set_tuned(tuning_->kinds[i], steps_[i].alone);
-  }
-  save_tuned();
-  alone_ = std::all_of(steps_.begin(), steps_.end(), [](const Step& s) { return s.alone; });
-  tuning_ = nullptr;
 }
 
 size_t Instance::packed_bytes() const {

@@ -1,7 +1,6 @@
 // A plan made ready to run: buffers placed, kernels chosen, constants computed.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <mutex>
 
@@ -21,7 +20,6 @@ struct Step {
   Precision precision;
   int recorded;
   uint64_t random_call;  // its state's distance from the step's first
-  bool alone = false;    // on one thread
 
   Run run() { return Run{op, in, out, attrs, fused, precision}; }
 };
@@ -43,18 +41,6 @@ class Instance {
   std::atomic<bool> busy{false};
 
  private:
-  // Measures each step both ways in the first replays, then sets Step::alone.
-  struct Tuning {
-    static constexpr int kReplays = 14;  // the first two of them to warm up
-    int done = 0;
-    std::vector<std::string> kinds;              // of each step
-    std::vector<std::array<double, 2>> seconds;  // the least, on all threads and alone
-  };
-  void begin_tuning();
-  void replay_tuning();
-  void end_tuning();
-  void run_step(Step& s);
-
   struct Bound {
     TensorImpl* tensor;
     int64_t offset;
@@ -77,9 +63,6 @@ class Instance {
   };
   std::vector<Watched> watched_;  // what constants are made of
   bool constants_made_ = false, halted_ = false;
-  std::unique_ptr<Tuning> tuning_;
-  int tuned_for_ = 0;   // threads
-  bool alone_ = false;  // all steps are
   size_t constant_bytes_ = 0;
 };
 
