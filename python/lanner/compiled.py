@@ -209,7 +209,8 @@ class Compiled:
             raise
         step = _Step(plan, notes, form)
         self._last = step
-        if plan.provisional and not again:
+        moved = notes.moved_tensors or (notes.moved_modes and not self._sets_modes)
+        if (plan.provisional or moved) and not again:
             self._again.add(key)  # momentum, say, made at the first step: the second one is what repeats
             return step.returned(tensors)
         self._again.discard(key)

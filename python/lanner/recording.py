@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lanner import _core
+from lanner._core import Tensor
 
 if TYPE_CHECKING:
     from lanner.nn.module import Module
@@ -36,6 +37,14 @@ def _version_of(module: Module) -> tuple[int, int, int]:
     return own["_version"], own["_pre_hooks"].version, own["_hooks"].version
 
 
+def _places(tensors: Iterable[Tensor]) -> list[tuple[Tensor, int, bool]]:
+    return [(t, hash(t), t.requires_grad) for t in tensors]
+
+
+def _unmoved(places: list[tuple[Tensor, int, bool]]) -> bool:
+    return all(hash(t) == place and t.requires_grad == wanted for t, place, wanted in places)
+
+
 class ModuleGuard:
     """A module as it was when it ran, or (a list of modules, say) when another one that holds it had run."""
 
@@ -44,7 +53,7 @@ class ModuleGuard:
         self.module, self.ran = module, ran
         self.training = own["training"]
         tensors = [*own["_parameters"].values(), *own["_buffers"].values()]
-        self.tensors = [(t, hash(t), t.requires_grad) for t in tensors if t is not None]
+        self.tensors = _places(t for t in tensors if t is not None)
         self.version = _version_of(module)
 
     def holds(self) -> bool:
@@ -55,7 +64,7 @@ class ModuleGuard:
         """Whether the plan can ever be used again."""
         if _version_of(self.module) != self.version:
             return False
-        return all(hash(t) == place and t.requires_grad == wanted for t, place, wanted in self.tensors)
+        return _unmoved(self.tensors)
 
 
 class Update:
@@ -72,14 +81,14 @@ class OptimizerGuard:
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer, self.version = optimizer, optimizer._versions()
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.tensors = [(p, hash(p), p.requires_grad) for p in parameters]
+        self.tensors = _places(parameters)
         self.updates: list[Update] = []
 
     def lasts(self) -> bool:
         """Whether the plan can ever be used again."""
         if self.optimizer._versions() != self.version:
             return False
-        return all(hash(t) == place and t.requires_grad == wanted for t, place, wanted in self.tensors)
+        return _unmoved(self.tensors)
 
 
 class Notes:
@@ -90,6 +99,8 @@ class Notes:
         self.thread = threading.get_ident()
         self.modules: dict[int, ModuleGuard] = {}
         self.optimizers: dict[int, OptimizerGuard] = {}
+        # Whether the step left a parameter frozen (or a module in a mode) otherwise than it was when it was used.
+        self.moved_tensors = self.moved_modes = False
 
     def module(self, module: Module) -> None:
         """`module` runs."""
@@ -101,14 +112,20 @@ class Notes:
         return self.optimizers.setdefault(id(optimizer), OptimizerGuard(optimizer))
 
     def close(self) -> None:
-        """The recording is over: what the step itself did to its modules is part of it."""
+        """The recording is over: how the step left its modules is how the next call finds them."""
         for guard in list(self.modules.values()):
             guard.version = _version_of(guard.module)
+            self.moved_modes |= not guard.holds()
+            guard.training = guard.module.__dict__["training"]
             for part in guard.module.modules():
                 if id(part) not in self.modules:
                     self.modules[id(part)] = ModuleGuard(part, ran=False)
         for optimizer in self.optimizers.values():
             optimizer.version = optimizer.optimizer._versions()
+        guards: list[ModuleGuard | OptimizerGuard] = [*self.modules.values(), *self.optimizers.values()]
+        for guarded in guards:
+            self.moved_tensors |= not _unmoved(guarded.tensors)
+            guarded.tensors = _places(t for t, _, _ in guarded.tensors)
 
 
 # Of all threads; mostly empty, so that a module that runs asks no more than that.

@@ -540,3 +540,24 @@ def test_lists_of_modules_that_change():
             for _ in range(2):
                 for a, b in zip(f(x), net(x), strict=True):
                     close(a.numpy(), b.numpy())
+
+
+def test_modes_and_freezing_inside_a_step():
+    net = nn.Sequential(nn.Linear(8, 4), nn.Dropout(0.5), nn.Linear(4, 2))
+    calls = []
+
+    @ln.compile
+    def step(x):
+        calls.append(None)
+        net[0].requires_grad_(False)
+        net.eval()
+        net(x).sum().backward()
+        net[0].requires_grad_(True)
+        net.train()
+        frozen = net[0].weight.grad is None
+        net.zero_grad()
+        return x * frozen
+
+    for i in range(5):
+        assert step(rows(seed=i)).tolist() == rows(seed=i).tolist()
+    assert len(calls) == 2

@@ -76,10 +76,10 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the hooks and ``forward``; an error raised inside gets the layer's path put in front."""
-        recorded = recording.recordings and (notes := recording.current()) is not None
-        if recorded:
+        notes = recording.current() if recording.recordings else None
+        if notes is not None:
             notes.module(self)
-        if recorded or self._pre_hooks or self._hooks or _core.anomaly_enabled():
+        if notes is not None or self._pre_hooks or self._hooks or _core.anomaly_enabled():
             return self._call_watched(args, kwargs)
         try:
             return self.forward(*args, **kwargs)
