@@ -81,6 +81,71 @@ const Spec kSpecs[] = {
 };
 
 template <class T>
+T finished(T x, const Epilogue<T>& e, size_t i) {
+  if (e.residual) x += e.residual[i];
+  if (e.activation != Activation::None && x < 0) x = e.activation == Activation::Relu ? 0 : x * e.slope;
+  if (e.gate && !(e.gate[i] > 0)) x *= e.gate_slope;
+  return x;
+}
+
+template <class T>
+void expect_finished(const std::vector<T>& got, const std::vector<T>& plain, const Epilogue<T>& e,
+                     const std::string& what) {
+  for (size_t i = 0; i < got.size(); ++i)
+    if (!std::isnan(plain[i])) ASSERT_EQ(got[i], finished(plain[i], e, i)) << what << " " << i;
+}
+
+// What is found by a place in the window is what is found by a place in the plane, and so are the gradients; with and
+// without an epilogue.
+template <class T>
+void test_offsets(const PoolFunctions<T>& f, const Spec& s, const PoolAxis& h, const PoolAxis& w,
+                  const std::vector<T>& x, const std::vector<T>& y, const std::vector<int64_t>& index,
+                  bool special_values) {
+  const size_t in = x.size(), out = y.size();
+  std::vector<char> workspace(static_cast<size_t>(f.workspace_bytes(w)));
+  const std::vector<T> for_y = random_values<T>(out, 5), for_x = random_values<T>(in, 6);
+  Epilogue<T> relu, leaky, gated;
+  relu.residual = for_y.data(), relu.activation = Activation::Relu;
+  leaky.activation = Activation::LeakyRelu, leaky.slope = static_cast<T>(0.25);
+  gated.gate = for_x.data(), gated.gate_slope = static_cast<T>(0.5);
+
+  std::vector<T> z(out);
+  std::vector<uint8_t> offset(out);
+  std::vector<int64_t> again(out);
+  f.max_offset(x.data(), z.data(), offset.data(), h, w, 0, s.planes, {}, workspace.data());
+  expect_finished(z, y, {}, "max by offset");
+  for (size_t o = 0; o < out; ++o) {
+    const int64_t i = static_cast<int64_t>(o) / w.out % h.out, j = static_cast<int64_t>(o) % w.out;
+    const int64_t row = i * h.stride - h.pad + offset[o] / w.kernel * h.step,
+                  column = j * w.stride - w.pad + offset[o] % w.kernel * w.step;
+    const int64_t plane = static_cast<int64_t>(o) / (h.out * w.out) * s.h * s.w;
+    if (std::isnan(y[o]))
+      EXPECT_TRUE(std::isnan(x[plane + row * s.w + column]));
+    else
+      EXPECT_EQ(row * s.w + column, index[o]) << o;
+  }
+  for (const Epilogue<T>& e : {relu, leaky}) {
+    f.max_offset(x.data(), z.data(), offset.data(), h, w, 0, s.planes, e, workspace.data());
+    expect_finished(z, y, e, "max by offset, epilogue");
+    f.max(x.data(), z.data(), again.data(), h, w, 0, s.planes, e, workspace.data());
+    expect_finished(z, y, e, "max, epilogue");
+    EXPECT_EQ(again, index);
+  }
+  if (special_values) return;
+
+  std::vector<T> dx(in), dz(in, static_cast<T>(NAN));
+  f.gather_offset(x.data(), offset.data(), z.data(), h, w, 0, s.planes);
+  EXPECT_EQ(z, y);
+  f.scatter(for_y.data(), index.data(), dx.data(), s.h * s.w, h.out * w.out, 0, s.planes, {});
+  f.scatter_offset(for_y.data(), offset.data(), dz.data(), h, w, 0, s.planes, {});
+  EXPECT_EQ(dz, dx);
+  f.scatter_offset(for_y.data(), offset.data(), dz.data(), h, w, 0, s.planes, gated);
+  expect_finished(dz, dx, gated, "scatter by offset, gated");
+  f.scatter(for_y.data(), index.data(), dz.data(), s.h * s.w, h.out * w.out, 0, s.planes, gated);
+  expect_finished(dz, dx, gated, "scatter, gated");
+}
+
+template <class T>
 void test_spec(const KernelTable& table, const Spec& s, bool special_values) {
   const PoolFunctions<T>& f = functions<T>(table);
   const Windows h(s.h, s.kernel[0], s.stride[0], s.pad[0], s.step[0]);
@@ -95,7 +160,7 @@ void test_spec(const KernelTable& table, const Spec& s, bool special_values) {
 
   std::vector<T> y(out);
   std::vector<int64_t> index(out);
-  f.max(x.data(), y.data(), index.data(), h.axis, w.axis, 0, s.planes, workspace.data());
+  f.max(x.data(), y.data(), index.data(), h.axis, w.axis, 0, s.planes, {}, workspace.data());
   std::vector<int64_t> best(out, -1);
   each_pair(h.axis, w.axis, s.planes, [&](int64_t o, int64_t i, int64_t) {
     if (best[o] < 0 || x[i] > x[best[o]] || (std::isnan(x[i]) && !std::isnan(x[best[o]]))) best[o] = i;
@@ -109,6 +174,7 @@ void test_spec(const KernelTable& table, const Spec& s, bool special_values) {
       EXPECT_EQ(plane + index[o], best[o]) << what;
     }
   }
+  test_offsets(f, s, h.axis, w.axis, x, y, index, special_values);
   if (special_values) return;
 
   std::vector<T> picked(out);
@@ -116,7 +182,7 @@ void test_spec(const KernelTable& table, const Spec& s, bool special_values) {
   EXPECT_EQ(picked, y) << what;
   const std::vector<T> g = random_values<T>(out, 2);
   std::vector<T> dx(in, static_cast<T>(NAN));
-  f.scatter(g.data(), index.data(), dx.data(), s.h * s.w, h.axis.out * w.axis.out, 0, s.planes);
+  f.scatter(g.data(), index.data(), dx.data(), s.h * s.w, h.axis.out * w.axis.out, 0, s.planes, {});
   std::vector<double> want(in);
   for (size_t o = 0; o < out; ++o) want[best[o]] += g[o];
   const double window = static_cast<double>(s.kernel[0] * s.kernel[1]);

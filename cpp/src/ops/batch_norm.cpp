@@ -5,6 +5,7 @@
 #include "lanner/ops/norm.h"
 #include "lanner/parallel.h"
 #include "ops/decompose.h"
+#include "ops/epilogue.h"
 #include "ops/norm.h"
 #include "ops/reduce.h"
 
@@ -31,19 +32,6 @@ struct BatchCut {
   }
   int64_t pieces(const Channels& s) const { return (s.n + samples - 1) / samples; }
 };
-
-template <class T>
-cpu::Epilogue<T> epilogue_of(const Run& r) {
-  cpu::Epilogue<T> e;
-  if (!r.fused) return e;
-  const Fused& f = *r.fused;
-  if (f.residual >= 0) e.residual = r.in[static_cast<size_t>(f.residual)].data<T>();
-  if (f.gate >= 0) e.gate = r.in[static_cast<size_t>(f.gate)].data<T>();
-  e.activation = f.activation;
-  e.slope = static_cast<T>(f.slope);
-  e.gate_slope = static_cast<T>(f.gate_slope);
-  return e;
-}
 
 // Samples in slices, whose moments are then put together.
 template <class T>

@@ -7,7 +7,7 @@
 #include "lanner/ops/elementwise.h"
 #include "lanner/ops/shape.h"
 #include "lanner/parallel.h"
-#include "ops/op.h"
+#include "ops/epilogue.h"
 #include "ops/window.h"
 
 namespace lanner {
@@ -19,6 +19,8 @@ struct PoolAttrs {
   int dims;
   bool adaptive, count_include_pad;
   int64_t kernel[2], stride[2], pad[2], dilation[2];
+  // Where the largest was found: its place in the window, which a byte holds, for the gradient; else in the plane.
+  bool by_offset = false;
 };
 
 int64_t planes_of(const Shape& shape, int dims) {
@@ -145,16 +147,16 @@ Pooling adaptive_windows(const char* op, int dims, const Tensor& x, const Dims& 
 
 // ---- the ops ---------------------------------------------------------------------------------------------------
 
-Tensor pool_scatter(const Tensor& g, const Tensor& index, const Shape& x, int dims) {
-  return emit(Op::PoolScatter, {ops::contiguous(g), ops::contiguous(index)}, dims, {x, g.dtype()});
+Tensor pool_scatter(const Tensor& g, const Tensor& index, const Shape& x, const PoolAttrs& attrs) {
+  return emit(Op::PoolScatter, {ops::contiguous(g), ops::contiguous(index)}, attrs, {x, g.dtype()});
 }
-Tensor pool_gather(const Tensor& x, const Tensor& index, int dims) {
-  return emit(Op::PoolGather, {ops::contiguous(x), ops::contiguous(index)}, dims, {index.shape(), x.dtype()});
+Tensor pool_gather(const Tensor& x, const Tensor& index, const PoolAttrs& attrs) {
+  return emit(Op::PoolGather, {ops::contiguous(x), ops::contiguous(index)}, attrs, {index.shape(), x.dtype()});
 }
 
-ops::Pooled max_pool(const Tensor& x, const Pooling& p) {
+ops::Pooled max_pool(const Tensor& x, Pooling p, bool with_indices) {
   if (is_half(x.dtype())) {
-    const auto [values, indices] = max_pool(ops::cast(x, DType::Float32), p);
+    const auto [values, indices] = max_pool(ops::cast(x, DType::Float32), p, with_indices);
     return {ops::cast(values, x.dtype()), indices};
   }
   for (int d = 0; d < 2 && !p.attrs.adaptive && x.size() > 0; ++d) {
@@ -164,7 +166,8 @@ ops::Pooled max_pool(const Tensor& x, const Pooling& p) {
                         x.shape(), ", dilation ", p.attrs.dilation[d], ", padding ", p.attrs.pad[d], ")");
   }
   const Tensor in = ops::contiguous(x);
-  const OutSpec out[] = {{p.out, x.dtype()}, {p.out, DType::Int64}};
+  p.attrs.by_offset = !with_indices && !p.attrs.adaptive && p.attrs.kernel[0] * p.attrs.kernel[1] <= 256;
+  const OutSpec out[] = {{p.out, x.dtype()}, {p.out, p.attrs.by_offset ? DType::UInt8 : DType::Int64}};
   const Tensors both = emit(Op::MaxPool, std::span(&in, 1), p.attrs, out);
   return {both[0], both[1]};
 }
@@ -185,43 +188,46 @@ LANNER_RUN(MaxPool) {
   over_planes(a, x.shape(), y.shape(), x.dtype(),
               [&](auto t, auto& f, auto& h, auto& w, int64_t begin, int64_t end, void* ws) {
                 using T = decltype(t);
-                f.max(x.data<T>(), y.data<T>(), index.data<int64_t>(), h, w, begin, end, ws);
+                const cpu::Epilogue<T> e = epilogue_of<T>(r);
+                if (a.by_offset)
+                  f.max_offset(x.data<T>(), y.data<T>(), index.data<uint8_t>(), h, w, begin, end, e, ws);
+                else
+                  f.max(x.data<T>(), y.data<T>(), index.data<int64_t>(), h, w, begin, end, e, ws);
               });
 }
 LANNER_VJP(MaxPool) {
   if (!v.g[0].defined()) return {Tensor()};
-  return {pool_scatter(v.g[0], v.out[1], v.in[0].shape(), v.attrs.get<PoolAttrs>().dims)};
+  return {pool_scatter(v.g[0], v.out[1], v.in[0].shape(), v.attrs.get<PoolAttrs>())};
 }
 
 LANNER_RUN(PoolScatter) {
-  const int dims = r.attrs.get<int>();
+  const auto& a = r.attrs.get<PoolAttrs>();
   const Tensor &g = r.in[0], &index = r.in[1], &dx = r.out[0];
-  const int64_t planes = planes_of(dx.shape(), dims);
-  if (planes == 0) return;
-  with_float_type(g.dtype(), [&](auto t) {
-    using T = decltype(t);
-    parallel_for(planes, grain_of(planes, dx.size()), [&](int64_t begin, int64_t end) {
-      pool_functions<T>().scatter(g.data<T>(), index.data<int64_t>(), dx.data<T>(), dx.size() / planes,
-                                  g.size() / planes, begin, end);
-    });
-  });
+  over_planes(
+      a, dx.shape(), g.shape(), g.dtype(), [&](auto t, auto& f, auto& h, auto& w, int64_t begin, int64_t end, void*) {
+        using T = decltype(t);
+        const cpu::Epilogue<T> e = epilogue_of<T>(r);
+        if (a.by_offset)
+          f.scatter_offset(g.data<T>(), index.data<uint8_t>(), dx.data<T>(), h, w, begin, end, e);
+        else
+          f.scatter(g.data<T>(), index.data<int64_t>(), dx.data<T>(), h.in * w.in, h.out * w.out, begin, end, e);
+      });
 }
-LANNER_VJP(PoolScatter) { return {pool_gather(v.g[0], v.in[1], v.attrs.get<int>()), Tensor()}; }
+LANNER_VJP(PoolScatter) { return {pool_gather(v.g[0], v.in[1], v.attrs.get<PoolAttrs>()), Tensor()}; }
 
 LANNER_RUN(PoolGather) {
-  const int dims = r.attrs.get<int>();
+  const auto& a = r.attrs.get<PoolAttrs>();
   const Tensor &x = r.in[0], &index = r.in[1], &y = r.out[0];
-  const int64_t planes = planes_of(x.shape(), dims);
-  if (planes == 0) return;
-  with_float_type(x.dtype(), [&](auto t) {
-    using T = decltype(t);
-    parallel_for(planes, grain_of(planes, x.size()), [&](int64_t begin, int64_t end) {
-      pool_functions<T>().gather(x.data<T>(), index.data<int64_t>(), y.data<T>(), x.size() / planes, y.size() / planes,
-                                 begin, end);
-    });
-  });
+  over_planes(a, x.shape(), y.shape(), x.dtype(),
+              [&](auto t, auto& f, auto& h, auto& w, int64_t begin, int64_t end, void*) {
+                using T = decltype(t);
+                if (a.by_offset)
+                  f.gather_offset(x.data<T>(), index.data<uint8_t>(), y.data<T>(), h, w, begin, end);
+                else
+                  f.gather(x.data<T>(), index.data<int64_t>(), y.data<T>(), h.in * w.in, h.out * w.out, begin, end);
+              });
 }
-LANNER_VJP(PoolGather) { return {pool_scatter(v.g[0], v.in[1], v.in[0].shape(), v.attrs.get<int>()), Tensor()}; }
+LANNER_VJP(PoolGather) { return {pool_scatter(v.g[0], v.in[1], v.in[0].shape(), v.attrs.get<PoolAttrs>()), Tensor()}; }
 
 LANNER_RUN(AvgPool) {
   const Tensor &x = r.in[0], &y = r.out[0];
@@ -245,31 +251,34 @@ LANNER_VJP(AvgPoolGrad) { return {avg_pool(v.g[0], v.attrs.get<PoolAttrs>(), v.i
 
 namespace ops {
 
-#define LANNER_POOL(dims)                                                                                              \
-  Pooled max_pool##dims##d_with_indices(const Tensor& x, const Dims& kernel_size, const Dims& stride,                  \
-                                        const Dims& padding, const Dims& dilation, bool ceil_mode) {                   \
-    return max_pool(x,                                                                                                 \
-                    windows("max_pool" #dims "d", dims, x, kernel_size, stride, padding, dilation, ceil_mode, false)); \
-  }                                                                                                                    \
-  Tensor max_pool##dims##d(const Tensor& x, const Dims& kernel_size, const Dims& stride, const Dims& padding,          \
-                           const Dims& dilation, bool ceil_mode) {                                                     \
-    return max_pool##dims##d_with_indices(x, kernel_size, stride, padding, dilation, ceil_mode).first;                 \
-  }                                                                                                                    \
-  Tensor avg_pool##dims##d(const Tensor& x, const Dims& kernel_size, const Dims& stride, const Dims& padding,          \
-                           bool ceil_mode, bool count_include_pad) {                                                   \
-    const Pooling p =                                                                                                  \
-        windows("avg_pool" #dims "d", dims, x, kernel_size, stride, padding, {1}, ceil_mode, count_include_pad);       \
-    return avg_pool(x, p.attrs, p.out);                                                                                \
-  }                                                                                                                    \
-  Tensor adaptive_avg_pool##dims##d(const Tensor& x, const Dims& output_size) {                                        \
-    const Pooling p = adaptive_windows("adaptive_avg_pool" #dims "d", dims, x, output_size);                           \
-    return avg_pool(x, p.attrs, p.out);                                                                                \
-  }                                                                                                                    \
-  Pooled adaptive_max_pool##dims##d_with_indices(const Tensor& x, const Dims& output_size) {                           \
-    return max_pool(x, adaptive_windows("adaptive_max_pool" #dims "d", dims, x, output_size));                         \
-  }                                                                                                                    \
-  Tensor adaptive_max_pool##dims##d(const Tensor& x, const Dims& output_size) {                                        \
-    return adaptive_max_pool##dims##d_with_indices(x, output_size).first;                                              \
+#define LANNER_POOL(dims)                                                                                             \
+  Pooled max_pool##dims##d_with_indices(const Tensor& x, const Dims& kernel_size, const Dims& stride,                 \
+                                        const Dims& padding, const Dims& dilation, bool ceil_mode) {                  \
+    return max_pool(                                                                                                  \
+        x, windows("max_pool" #dims "d", dims, x, kernel_size, stride, padding, dilation, ceil_mode, false), true);   \
+  }                                                                                                                   \
+  Tensor max_pool##dims##d(const Tensor& x, const Dims& kernel_size, const Dims& stride, const Dims& padding,         \
+                           const Dims& dilation, bool ceil_mode) {                                                    \
+    return max_pool(x,                                                                                                \
+                    windows("max_pool" #dims "d", dims, x, kernel_size, stride, padding, dilation, ceil_mode, false), \
+                    false)                                                                                            \
+        .first;                                                                                                       \
+  }                                                                                                                   \
+  Tensor avg_pool##dims##d(const Tensor& x, const Dims& kernel_size, const Dims& stride, const Dims& padding,         \
+                           bool ceil_mode, bool count_include_pad) {                                                  \
+    const Pooling p =                                                                                                 \
+        windows("avg_pool" #dims "d", dims, x, kernel_size, stride, padding, {1}, ceil_mode, count_include_pad);      \
+    return avg_pool(x, p.attrs, p.out);                                                                               \
+  }                                                                                                                   \
+  Tensor adaptive_avg_pool##dims##d(const Tensor& x, const Dims& output_size) {                                       \
+    const Pooling p = adaptive_windows("adaptive_avg_pool" #dims "d", dims, x, output_size);                          \
+    return avg_pool(x, p.attrs, p.out);                                                                               \
+  }                                                                                                                   \
+  Pooled adaptive_max_pool##dims##d_with_indices(const Tensor& x, const Dims& output_size) {                          \
+    return max_pool(x, adaptive_windows("adaptive_max_pool" #dims "d", dims, x, output_size), true);                  \
+  }                                                                                                                   \
+  Tensor adaptive_max_pool##dims##d(const Tensor& x, const Dims& output_size) {                                       \
+    return adaptive_max_pool##dims##d_with_indices(x, output_size).first;                                             \
   }
 LANNER_POOL(1)
 LANNER_POOL(2)

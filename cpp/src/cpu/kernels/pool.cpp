@@ -1,5 +1,6 @@
 #include "cpu/kernels/pool.h"
 
+#include "cpu/kernels/conv_epilogue.h"
 #include "cpu/simd.h"
 #include "cpu/transpose.h"
 
@@ -66,21 +67,66 @@ LANNER_INLINE Vector load_stride(const Element* row, int64_t at, int64_t stride)
 
 // ---- max ------------------------------------------------------------------------------------------------------
 
-// best[c] = the largest of the window's rows in column c, row[c] = which row.
+// How the elements of a window are numbered: by their place in the plane, or in the window.
+struct Numbering {
+  int64_t row_step, column_step;  // from one row, or column, of a window to the next
+  int64_t window_step, first;     // of the first column: from one window to the next, and of window 0
+  int64_t width;                  // number = row * width + column
+};
+template <class Index>
+Numbering numbering(const PoolAxis& h, const PoolAxis& w) {
+  if constexpr (sizeof(Index) == 1)
+    return {1, 1, 0, 0, w.kernel};
+  else
+    return {h.step, w.step, w.stride, -w.pad, w.in};
+}
+// The number of the first row inside of window i.
+template <class Index>
+int64_t first_row(const PoolAxis& h, int64_t i) {
+  return sizeof(Index) == 1 ? (h.first[i] - (i * h.stride - h.pad)) / h.step : h.first[i];
+}
+
 template <class T>
-void max_of_rows(const T* x, int64_t width, int64_t first, int64_t count, int64_t step, T* best,
-                 typename Vec<T>::Int* row) {
+using Bytes [[gnu::vector_size(kLanes<T>)]] = uint8_t;
+
+template <class T>
+LANNER_INLINE void store_index(int64_t* to, M<T> at, int64_t n) {
+  typename Vec<T>::Int lane[kLanes<T>];
+  __builtin_memcpy(&lane, &at, sizeof at);
+  if (n >= kLanes<T>) {
+    for (int l = 0; l < kLanes<T>; ++l) to[l] = lane[l];
+  } else {
+    for (int l = 0; l < n; ++l) to[l] = lane[l];
+  }
+}
+template <class T>
+LANNER_INLINE void store_index(uint8_t* to, M<T> at, int64_t n) {
+  const Bytes<T> bytes = __builtin_convertvector(at, Bytes<T>);
+  if (n >= kLanes<T>) {
+    __builtin_memcpy(to, &bytes, sizeof bytes);
+  } else {
+    uint8_t lane[kLanes<T>];
+    __builtin_memcpy(lane, &bytes, sizeof bytes);
+    for (int l = 0; l < n; ++l) to[l] = lane[l];
+  }
+}
+
+// best[c] = the largest of the window's rows in column c, row[c] = which row, counted from `number` on.
+template <class T>
+void max_of_rows(const T* x, int64_t width, int64_t first, int64_t count, int64_t step, int64_t number,
+                 int64_t number_step, T* best, typename Vec<T>::Int* row) {
+  using Int = typename Vec<T>::Int;
   each_vector<T>(
       width, [&](auto read, auto write, int64_t c) __attribute__((always_inline)) {
         const T* p = x + first * width + c;
         V<T> b = read(p);
-        M<T> r = M<T>{} + static_cast<typename Vec<T>::Int>(first);
+        M<T> r = M<T>{} + static_cast<Int>(number);
         for (int64_t i = 1; i < count; ++i) {
           p += step * width;
           const V<T> v = read(p);
           const M<T> take = (v > b) | (v != v);
           b = select(take, v, b);
-          r = select(take, M<T>{} + static_cast<typename Vec<T>::Int>(first + i * step), r);
+          r = select(take, M<T>{} + static_cast<Int>(number + i * number_step), r);
         }
         write(best + c, b);
         write(reinterpret_cast<T*>(row) + c, (V<T>)r);
@@ -88,13 +134,14 @@ void max_of_rows(const T* x, int64_t width, int64_t first, int64_t count, int64_
 }
 
 // Windows of a row that begins w.pad before the image, where `row` is larger than any row that there is.
-template <class T>
-void max_of_columns(const T* best, const typename Vec<T>::Int* row, const PoolAxis& w, T* y, int64_t* index) {
+template <class T, class Index>
+void max_of_columns(const T* best, const typename Vec<T>::Int* row, const PoolAxis& w, const Numbering& number, T* y,
+                    Index* index, const Finish<T>& finish) {
   using Int = typename Vec<T>::Int;
   constexpr int L = kLanes<T>;
   M<T> column;
-  for (int l = 0; l < L; ++l) column[l] = static_cast<Int>(l * w.stride - w.pad);
-  for (int64_t o = 0; o < w.out; o += L, column += static_cast<Int>(L * w.stride)) {
+  for (int l = 0; l < L; ++l) column[l] = static_cast<Int>(l * number.window_step + number.first);
+  for (int64_t o = 0; o < w.out; o += L, column += static_cast<Int>(L * number.window_step)) {
     V<T> b = load_stride<T, V<T>>(best, o * w.stride, w.stride);
     M<T> r = load_stride<T, M<T>>(row, o * w.stride, w.stride), c = column;
     for (int64_t j = 1; j < w.kernel; ++j) {
@@ -104,27 +151,115 @@ void max_of_columns(const T* best, const typename Vec<T>::Int* row, const PoolAx
       const M<T> take = (v > b) | (v != v) | ((v == b) & (rv < r));
       b = select(take, v, b);
       r = select(take, rv, r);
-      c = select(take, column + static_cast<Int>(j * w.step), c);
+      c = select(take, column + static_cast<Int>(j * number.column_step), c);
     }
-    const M<T> at = r * static_cast<Int>(w.in) + c;
-    T value[L];
-    Int lane[L];
-    store(value, b);
-    __builtin_memcpy(lane, &at, sizeof at);
-    if (w.out - o >= L) {
-      store(y + o, b);
-      for (int l = 0; l < L; ++l) index[o + l] = lane[l];
-    } else {
-      for (int l = 0; l < w.out - o; ++l) y[o + l] = value[l];
-      for (int l = 0; l < w.out - o; ++l) index[o + l] = lane[l];
+    const int64_t left = w.out - o;
+    store_index<T>(index + o, r * static_cast<Int>(number.width) + c, left);
+    if (left >= L)
+      store(y + o, finish.any ? finish(b, y + o, L) : b);
+    else
+      store_n(y + o, finish.any ? finish(b, y + o, static_cast<size_t>(left)) : b, static_cast<size_t>(left));
+  }
+}
+
+// Windows of 2 x 2 side by side, all of them inside.
+bool is_2x2(const PoolAxis& h, const PoolAxis& w) {
+  const auto plain = [](const PoolAxis& a) {
+    return a.kernel == 2 && a.stride == 2 && a.pad == 0 && a.step == 1 && 2 * a.out <= a.in;
+  };
+  return plain(h) && plain(w);
+}
+
+// f(first window, windows) for vectors that cover a row of `out` windows; what the last of several vectors has in common
+// with the one before it comes out the same again.
+template <class T, class F>
+LANNER_INLINE void each_windows(int64_t out, F f) {
+  constexpr int64_t L = kLanes<T>;
+  int64_t o = 0;
+  for (; o + L <= out; o += L) f(o, L);
+  if (o == out) return;
+  if (out >= L)
+    f(out - L, L);
+  else
+    f(0, out);
+}
+
+// Two vectors that hold the 2n elements at p, the even and the odd ones.
+template <class T, int... I>
+LANNER_INLINE void load_pairs(const T* p, int64_t n, V<T>& even, V<T>& odd, Indices<I...>) {
+  constexpr int64_t L = kLanes<T>;
+  V<T> a, b{};
+  if (n == L) {
+    a = load(p), b = load(p + L);
+  } else {
+    a = load_n(p, static_cast<size_t>(2 * n < L ? 2 * n : L));
+    if (2 * n > L) b = load_n(p + L, static_cast<size_t>(2 * n - L));
+  }
+  even = __builtin_shufflevector(a, b, (2 * I)...);
+  odd = __builtin_shufflevector(a, b, (2 * I + 1)...);
+}
+// Its reverse.
+template <class T, int... I>
+LANNER_INLINE void store_pairs(T* p, int64_t n, V<T> even, V<T> odd, const Finish<T>& finish, Indices<I...>) {
+  constexpr int L = kLanes<T>;
+  const V<T> a = __builtin_shufflevector(even, odd, (I % 2 * L + I / 2)...),
+             b = __builtin_shufflevector(even, odd, (I % 2 * L + I / 2 + L / 2)...);
+  const auto put = [&](T * to, V<T> v, int64_t m) __attribute__((always_inline)) {
+    if (m <= 0) return;
+    const size_t count = static_cast<size_t>(m < L ? m : L);
+    if (finish.any) v = finish(v, to, count);
+    if (count == L)
+      store(to, v);
+    else
+      store_n(to, v, count);
+  };
+  put(p, a, 2 * n);
+  put(p + L, b, 2 * n - L);
+}
+
+template <class T>
+void max_2x2(const T* x, T* y, uint8_t* offset, const PoolAxis& h, const PoolAxis& w, int64_t begin, int64_t end,
+             const Finish<T>& finish) {
+  using Int = typename Vec<T>::Int;
+  constexpr int64_t L = kLanes<T>;
+  const auto indices = typename MakeIndices<kLanes<T>>::type{};
+  const int64_t all = end * h.out * w.out;
+  for (int64_t plane = begin; plane < end; ++plane) {
+    for (int64_t i = 0; i < h.out; ++i) {
+      const T* const from = x + (plane * h.in + 2 * i) * w.in;
+      const int64_t row = (plane * h.out + i) * w.out;
+      each_windows<T>(
+          w.out, [&](int64_t o, int64_t n) __attribute__((always_inline)) {
+            V<T> best, v[3];
+            load_pairs<T>(from + 2 * o, n, best, v[0], indices);
+            load_pairs<T>(from + w.in + 2 * o, n, v[1], v[2], indices);
+            M<T> which{};
+            for (int k = 0; k < 3; ++k) {
+              const M<T> take = (v[k] > best) | (v[k] != v[k]);
+              best = select(take, v[k], best);
+              which = select(take, M<T>{} + static_cast<Int>(k + 1), which);
+            }
+            T* const to = y + row + o;
+            if (finish.any) best = finish(best, to, static_cast<size_t>(n));
+            if (n == L)
+              store(to, best);
+            else
+              store_n(to, best, static_cast<size_t>(n));
+            // A short row is stored as a whole vector, of which the rows after it overwrite the rest.
+            store_index<T>(offset + row + o, which, row + o + L <= all ? L : n);
+          });
     }
   }
 }
 
-template <class T>
-void max(const T* x, T* y, int64_t* index, const PoolAxis& h, const PoolAxis& w, int64_t begin, int64_t end,
-         void* workspace) {
+template <class T, class Index>
+void max(const T* x, T* y, Index* index, const PoolAxis& h, const PoolAxis& w, int64_t begin, int64_t end,
+         const Epilogue<T>& epilogue, void* workspace) {
   using Int = typename Vec<T>::Int;
+  const Finish<T> finish(epilogue, y);
+  if constexpr (sizeof(Index) == 1)
+    if (is_2x2(h, w)) return max_2x2(x, y, index, h, w, begin, end, finish);
+  const Numbering number = numbering<Index>(h, w);
   const int64_t elements = row_elements<T>(w);
   T* const padded = static_cast<T*>(workspace);
   Int* const padded_row = reinterpret_cast<Int*>(padded + elements);
@@ -138,10 +273,10 @@ void max(const T* x, T* y, int64_t* index, const PoolAxis& h, const PoolAxis& w,
     const T* const from = x + plane * h.in * w.in;
     for (int64_t i = 0; i < h.out; ++i) {
       T* const to = y + (plane * h.out + i) * w.out;
-      int64_t* const to_index = index + (plane * h.out + i) * w.out;
-      max_of_rows(from, w.in, h.first[i], h.count[i], h.step, best, row);
+      Index* const to_index = index + (plane * h.out + i) * w.out;
+      max_of_rows(from, w.in, h.first[i], h.count[i], h.step, first_row<Index>(h, i), number.row_step, best, row);
       if (is_regular(w)) {
-        max_of_columns<T>(padded, padded_row, w, to, to_index);
+        max_of_columns<T>(padded, padded_row, w, number, to, to_index, finish);
         continue;
       }
       for (int64_t o = 0; o < w.out; ++o) {
@@ -151,8 +286,9 @@ void max(const T* x, T* y, int64_t* index, const PoolAxis& h, const PoolAxis& w,
           const T v = best[c], b = best[at];
           if (v > b || v != v || (v == b && row[c] < row[at])) at = c;
         }
-        to[o] = best[at];
-        to_index[o] = row[at] * w.in + at;
+        const int64_t column = sizeof(Index) == 1 ? (at - (o * w.stride - w.pad)) / w.step : at;
+        to[o] = finish.scalar(best[at], to + o);
+        to_index[o] = static_cast<Index>(row[at] * number.width + column);
       }
     }
   }
@@ -281,12 +417,100 @@ void gather(const T* x, const int64_t* index, T* y, int64_t in, int64_t out, int
 }
 
 template <class T>
-void scatter(const T* g, const int64_t* index, T* dx, int64_t in, int64_t out, int64_t begin, int64_t end) {
+void finish_plane(T* x, int64_t n, const Finish<T>& finish) {
+  if (!finish.any) return;
+  constexpr int64_t L = kLanes<T>;
+  int64_t i = 0;
+  for (; i + L <= n; i += L) store(x + i, finish(load(x + i), x + i, L));
+  const size_t left = static_cast<size_t>(n - i);
+  if (left > 0) store_n(x + i, finish(load_n(x + i, left), x + i, left), left);
+}
+
+template <class T>
+void scatter(const T* g, const int64_t* index, T* dx, int64_t in, int64_t out, int64_t begin, int64_t end,
+             const Epilogue<T>& epilogue) {
+  const Finish<T> finish(epilogue, dx);
   for (int64_t plane = begin; plane < end; ++plane) {
     T* const to = dx + plane * in;
     clear(to, in);
     for (int64_t i = plane * out; i < (plane + 1) * out; ++i) to[index[i]] += g[i];
+    finish_plane(to, in, finish);
   }
+}
+
+template <class T>
+void scatter_2x2(const T* g, const uint8_t* offset, T* dx, const PoolAxis& h, const PoolAxis& w, int64_t begin,
+                 int64_t end, const Finish<T>& finish) {
+  using Int = typename Vec<T>::Int;
+  constexpr int64_t L = kLanes<T>;
+  const auto indices = typename MakeIndices<kLanes<T>>::type{};
+  const int64_t all = end * h.out * w.out;
+  const auto nothing = [&](T* to, int64_t n) {
+    clear(to, n);
+    finish_plane(to, n, finish);
+  };
+  for (int64_t plane = begin; plane < end; ++plane) {
+    T* const to = dx + plane * h.in * w.in;
+    for (int64_t i = 0; i < h.out; ++i) {
+      const int64_t row = (plane * h.out + i) * w.out;
+      T *const upper = to + 2 * i * w.in, *const lower = upper + w.in;
+      each_windows<T>(
+          w.out, [&](int64_t o, int64_t n) __attribute__((always_inline)) {
+            Bytes<T> bytes;
+            V<T> v;
+            if (row + o + L <= all) {  // of a short row, with some of the next ones
+              __builtin_memcpy(&bytes, offset + row + o, sizeof bytes);
+              v = load(g + row + o);
+            } else {
+              uint8_t lane[L] = {};
+              for (int64_t l = 0; l < n; ++l) lane[l] = offset[row + o + l];
+              __builtin_memcpy(&bytes, lane, sizeof bytes);
+              v = load_n(g + row + o, static_cast<size_t>(n));
+            }
+            const M<T> which = __builtin_convertvector(bytes, M<T>);
+            const auto at = [&](Int k) { return select(which == k, v, V<T>{}); };
+            store_pairs<T>(upper + 2 * o, n, at(0), at(1), finish, indices);
+            store_pairs<T>(lower + 2 * o, n, at(2), at(3), finish, indices);
+          });
+      if (w.in > 2 * w.out) {
+        nothing(upper + 2 * w.out, w.in - 2 * w.out);
+        nothing(lower + 2 * w.out, w.in - 2 * w.out);
+      }
+    }
+    if (h.in > 2 * h.out) nothing(to + 2 * h.out * w.in, (h.in - 2 * h.out) * w.in);
+  }
+}
+
+// f(output, input) for each window and what was taken of it, both counted over all planes.
+template <class F>
+LANNER_INLINE void each_taken(const uint8_t* offset, const PoolAxis& h, const PoolAxis& w, int64_t plane, F f) {
+  int32_t place[256];
+  for (int64_t k = 0; k < h.kernel * w.kernel; ++k)
+    place[k] = static_cast<int32_t>(k / w.kernel * h.step * w.in + k % w.kernel * w.step);
+  for (int64_t i = 0; i < h.out; ++i) {
+    const int64_t corner = (plane * h.in + i * h.stride - h.pad) * w.in - w.pad, row = (plane * h.out + i) * w.out;
+    for (int64_t o = 0; o < w.out; ++o) f(row + o, corner + o * w.stride + place[offset[row + o]]);
+  }
+}
+
+template <class T>
+void scatter_offset(const T* g, const uint8_t* offset, T* dx, const PoolAxis& h, const PoolAxis& w, int64_t begin,
+                    int64_t end, const Epilogue<T>& epilogue) {
+  const Finish<T> finish(epilogue, dx);
+  if (is_2x2(h, w)) return scatter_2x2(g, offset, dx, h, w, begin, end, finish);
+  for (int64_t plane = begin; plane < end; ++plane) {
+    T* const to = dx + plane * h.in * w.in;
+    clear(to, h.in * w.in);
+    each_taken(offset, h, w, plane, [&](int64_t o, int64_t i) { dx[i] += g[o]; });
+    finish_plane(to, h.in * w.in, finish);
+  }
+}
+
+template <class T>
+void gather_offset(const T* x, const uint8_t* offset, T* y, const PoolAxis& h, const PoolAxis& w, int64_t begin,
+                   int64_t end) {
+  for (int64_t plane = begin; plane < end; ++plane)
+    each_taken(offset, h, w, plane, [&](int64_t o, int64_t i) { y[o] = x[i]; });
 }
 
 // ---- resize -----------------------------------------------------------------------------------------------------
@@ -347,8 +571,9 @@ void resize_grad(const T* g, T* dx, const ResizeAxis<T>& h, const ResizeAxis<T>&
 
 template <class T>
 constexpr PoolFunctions<T> functions() {
-  return {workspace_bytes<T>,        max<T>,    average<T>,    average_grad<T>, gather<T>, scatter<T>,
-          resize_workspace_bytes<T>, resize<T>, resize_grad<T>};
+  return {workspace_bytes<T>, max<T, int64_t>, max<T, uint8_t>,  average<T>,        average_grad<T>,
+          gather<T>,          scatter<T>,      gather_offset<T>, scatter_offset<T>, resize_workspace_bytes<T>,
+          resize<T>,          resize_grad<T>};
 }
 
 }  // namespace

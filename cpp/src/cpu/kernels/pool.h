@@ -6,7 +6,8 @@
 #pragma once
 
 #include <stddef.h>
-#include <stdint.h>
+
+#include "cpu/kernels/epilogue.h"
 
 namespace lanner::cpu {
 
@@ -34,15 +35,23 @@ template <class T>
 struct PoolFunctions {
   int64_t (*workspace_bytes)(const PoolAxis& w);
 
-  // NaN wins, else the largest, of equals the first; `index` is its place in the plane, row-major.
+  // y = epilogue(the largest). NaN wins, of equals the first. `index`: its place in the plane, row-major; `offset`: its
+  // place in the window, row-major, padding included (windows of 256 elements at most, not adaptive).
   void (*max)(const T* x, T* y, int64_t* index, const PoolAxis& h, const PoolAxis& w, int64_t begin, int64_t end,
-              void* workspace);
+              const Epilogue<T>& epilogue, void* workspace);
+  void (*max_offset)(const T* x, T* y, uint8_t* offset, const PoolAxis& h, const PoolAxis& w, int64_t begin,
+                     int64_t end, const Epilogue<T>& epilogue, void* workspace);
   void (*average)(const T* x, T* y, const PoolAxis& h, const PoolAxis& w, int64_t begin, int64_t end, void* workspace);
   void (*average_grad)(const T* g, T* dx, const PoolAxis& h, const PoolAxis& w, int64_t begin, int64_t end,
                        void* workspace);
-  // y[i] = x[index[i]] in each plane, and its transpose: dx = 0, dx[index[i]] += g[i].
+  // y[i] = x[index[i]] in each plane, and its transpose: dx = 0, dx[index[i]] += g[i], then the epilogue.
   void (*gather)(const T* x, const int64_t* index, T* y, int64_t in, int64_t out, int64_t begin, int64_t end);
-  void (*scatter)(const T* g, const int64_t* index, T* dx, int64_t in, int64_t out, int64_t begin, int64_t end);
+  void (*scatter)(const T* g, const int64_t* index, T* dx, int64_t in, int64_t out, int64_t begin, int64_t end,
+                  const Epilogue<T>& epilogue);
+  void (*gather_offset)(const T* x, const uint8_t* offset, T* y, const PoolAxis& h, const PoolAxis& w, int64_t begin,
+                        int64_t end);
+  void (*scatter_offset)(const T* g, const uint8_t* offset, T* dx, const PoolAxis& h, const PoolAxis& w, int64_t begin,
+                         int64_t end, const Epilogue<T>& epilogue);
 
   int64_t (*resize_workspace_bytes)(int64_t w_in);
   void (*resize)(const T* x, T* y, const ResizeAxis<T>& h, const ResizeAxis<T>& w, int64_t begin, int64_t end,
