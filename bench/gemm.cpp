@@ -80,6 +80,23 @@ BENCHMARK(prepacked)
     ->Args({64, 120, 400})
     ->Args({512, 1024, 784});
 
+// Operands rounded to bfloat16, on the same roof: where the processor multiplies pairs of them, it is twice as high.
+void bf16(benchmark::State& state) {
+  const int64_t m = state.range(0), n = state.range(1), k = state.range(2);
+  Operands<float> o(m, n, k, state.range(3), state.range(4));
+  for (auto _ : state) lanner::gemm(o.g, Precision::BFloat16);
+  roof::flops(state, 2.0 * m * n * k);
+}
+BENCHMARK(bf16)
+    ->ArgNames({"M", "N", "K", "ta", "tb"})
+    ->UseRealTime()
+    ->Args({64, 64, 64, 0, 0})
+    ->Args({256, 256, 256, 0, 0})
+    ->Args({1024, 1024, 1024, 0, 0})
+    ->Args({32, 256, 784, 0, 1})
+    ->Args({256, 784, 32, 1, 0})
+    ->Args({512, 1024, 784, 0, 1});
+
 // What the epilogue costs beside gemm of the same shape.
 void bias_relu(benchmark::State& state) {
   const int64_t m = state.range(0), n = state.range(1), k = state.range(2);

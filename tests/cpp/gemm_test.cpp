@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -95,6 +96,15 @@ struct Problem {
     check([](const cpu::GemmArgs<T>& args) { gemm(args); });
   }
 };
+
+// To the nearest bfloat16, ties to even.
+void round_to_bfloat16(std::vector<float>* values) {
+  for (float& x : *values) {
+    uint32_t bits = std::bit_cast<uint32_t>(x);
+    bits += 0x7fff + ((bits >> 16) & 1);
+    x = std::bit_cast<float>(bits & 0xffff0000);
+  }
+}
 
 using Sizes = std::tuple<int64_t, int64_t, int64_t>;
 const std::vector<Sizes> kSizes = {
@@ -231,6 +241,48 @@ TEST_P(EachIsa, SameBitsOnAnyNumberOfThreads) {
       EXPECT_EQ(p.c, q.c);
     }
   set_num_threads(threads);
+}
+
+// The reference sees operands that are rounded already; rounding them again changes nothing.
+TEST_P(EachIsa, BFloat16) {
+  for (auto [m, n, k] : kSizes)
+    for (Layout a : {Layout::Rows, Layout::Columns, Layout::Strided})
+      for (Layout b : {Layout::Rows, Layout::Columns})
+        for (bool prepacked : {false, true}) {
+          Problem<float> p(m, n, k, a, b);
+          std::vector<float> whole_a = p.a, whole_b = p.b;
+          round_to_bfloat16(&p.a);
+          round_to_bfloat16(&p.b);
+          p.g.alpha = 0.5f, p.g.beta = 2;
+          p.g.epilogue.bias_per_column = p.bias.data();
+          p.g.epilogue.activation = cpu::Activation::LeakyRelu;
+          p.g.epilogue.slope = 0.25f;
+          p.g.epilogue.residual = p.residual.data();
+          p.g.epilogue.gate = p.gate.data();
+          p.check([&](cpu::GemmArgs<float> g) {
+            g.a = whole_a.data(), g.b = whole_b.data();
+            std::vector<float> packed(packed_b_elements<float>(g.k, g.n, Precision::BFloat16));
+            if (prepacked) {
+              pack_b(g.k, g.n, g.b, g.b_row, g.b_col, packed.data(), Precision::BFloat16);
+              g.packed_b = packed.data();
+            }
+            gemm(g, Precision::BFloat16);
+          });
+        }
+}
+
+TEST_P(EachIsa, BFloat16KeepsInfinityAndNan) {
+  Problem<float> p(3, 40, 5);
+  const uint32_t nan_of_ones = 0x7fffffff;  // rounding up would carry into the sign
+  p.a[0] = std::bit_cast<float>(nan_of_ones);
+  p.a[5] = std::numeric_limits<float>::infinity();
+  std::fill(p.b.begin(), p.b.end(), 1.0f);
+  gemm(p.g, Precision::BFloat16);
+  for (int64_t j = 0; j < 40; ++j) {
+    EXPECT_TRUE(std::isnan(p.c[j]));
+    EXPECT_EQ(p.c[40 + j], std::numeric_limits<float>::infinity());
+    EXPECT_TRUE(std::isfinite(p.c[80 + j]));
+  }
 }
 
 // More than one chunk of packed B along K and along N.

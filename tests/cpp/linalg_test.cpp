@@ -64,7 +64,8 @@ double finished(double x, double residual, double gate, const Fused& f) {
 
 // Runs `op` on `in` with each epilogue, as run_of and as prepare_of have it, and compares with `expected` + epilogue.
 template <class T>
-void check_op(Op op, Tensors in, const Shape& shape, const std::vector<double>& expected, int64_t k) {
+void check_op(Op op, Tensors in, const Shape& shape, const std::vector<double>& expected, int64_t k,
+              Precision precision = Precision::Full) {
   const Tensor residual = random_tensor<T>(shape, 11), gate = random_tensor<T>(shape, 12);
   const int own = static_cast<int>(in.size());
   in.push_back(residual);
@@ -77,7 +78,7 @@ void check_op(Op op, Tensors in, const Shape& shape, const std::vector<double>& 
     fused.activation = static_cast<cpu::Activation>(options / 2);
     fused.slope = 0.25, fused.gate_slope = options == 2 ? 0 : 0.5;
     Tensors out = {Tensor::empty(shape, DTypeOf<T>::value)};
-    const Run r{op, in, out, {}, &fused};
+    const Run r{op, in, out, {}, &fused, precision};
     const auto verify = [&](const char* how) {
       for (int64_t i = 0; i < out[0].size(); ++i)
         ASSERT_NEAR(out[0].data<T>()[i], finished(expected[i], residual.data<T>()[i], gate.data<T>()[i], fused),
@@ -136,6 +137,25 @@ void linears() {
   check_op<T>(Op::Linear, {x, w, {}}, {2, 3, 20}, product<T>(x, ops::matrix_transpose(w), {}, {2, 3, 20}), 50);
 }
 TEST_P(EachIsa, LinearFloat32) { linears<float>(); }
+// Of values that bfloat16 has, so that rounding changes nothing.
+TEST_P(EachIsa, BFloat16) {
+  const auto random = [](const Shape& s, unsigned seed) {
+    Tensor t = random_tensor<float>(s, seed);
+    for (int64_t i = 0; i < t.size(); ++i) t.data<float>()[i] = std::round(t.data<float>()[i] * 128) / 128;
+    return t;
+  };
+  const auto check = [](Op op, const Tensors& in, const Tensor& a, const Tensor& b, const Shape& shape) {
+    check_op<float>(op, in, shape, product<float>(a, b, {}, shape), a.size(-1), Precision::BFloat16);
+  };
+  for (int64_t m : {1, 3, 40}) {
+    const Tensor x = random({m, 75}, 1), w = random({50, 75}, 2);
+    check(Op::Linear, {x, w, {}}, x, ops::matrix_transpose(w), {m, 50});
+    const Tensor b = random({75, 33}, 3);
+    check(Op::Matmul, {x, b}, x, b, {m, 33});
+  }
+  const Tensor a = random({3, 5, 7}, 1), b = random({3, 7, 9}, 2);
+  check(Op::Matmul, {a, b}, a, b, {3, 5, 9});
+}
 TEST_P(EachIsa, LinearFloat64) { linears<double>(); }
 
 }  // namespace

@@ -40,14 +40,25 @@ constexpr int64_t kVectorTask = 96 * 1024, kMinVectorTask = 16 * 1024;
 // Packed B is bounded to 16 MiB of float32: half of a third-level cache.
 constexpr int64_t kPackedElements = 4 << 20, kMaxK = 32768;
 
+bool has_bf16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class T>
-const GemmFunctions<T>& functions() {
-  if constexpr (std::is_same_v<T, float>)
-    return cpu::kernels().gemm->f32;
-  else
-    return cpu::kernels().gemm->f64;
+const GemmFunctions<T>& functions(Precision precision = Precision::Full) {
+  const cpu::GemmKernels& kernels = *cpu::kernels().gemm;
+  if constexpr (std::is_same_v<T, float>) {
+    if (precision == Precision::Full) return kernels.f32;
+    return kernels.bf16_pairs && has_bf16() ? *kernels.bf16_pairs : *kernels.bf16_rounded;
+  } else {
+    return kernels.f64;
+  }
 }
 
 // C^T = B^T A^T.
@@ -121,8 +132,7 @@ Tasks cut(const GemmArgs<T>& g) {
 }
 
 template <class T>
-void run_tasks(const GemmArgs<T>& g) {
-  const GemmFunctions<T>& f = functions<T>();
+void run_tasks(const GemmArgs<T>& g, const GemmFunctions<T>& f) {
   const Tasks t = cut(g);
   const bool pack_a = t.columns >= kPackAColumns && t.rows > 1 && g.k > 1 &&
                       g.a_row * static_cast<int64_t>(sizeof(T)) % kAliasBytes == 0;
@@ -136,10 +146,16 @@ void run_tasks(const GemmArgs<T>& g) {
   });
 }
 
+template <class T>
+void pack_panels(const GemmFunctions<T>& f, int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, T* packed) {
+  const int64_t grain = std::max<int64_t>(64 * 1024 / std::max<int64_t>(k * f.nr, 1), 1);
+  parallel_for(ceil_div(n, f.nr), grain,
+               [&](int64_t begin, int64_t end) { f.pack_b(k, n, b, b_row, b_col, begin, end, packed); });
+}
+
 // Packs B, in chunks that bound the workspace, and multiplies with each.
 template <class T>
-void pack_and_run(const GemmArgs<T>& g) {
-  const GemmFunctions<T>& f = functions<T>();
+void pack_and_run(const GemmArgs<T>& g, const GemmFunctions<T>& f) {
   const int64_t chunk_k = std::min(g.k, kMaxK);
   const int64_t chunk_n =
       std::min(g.n, std::max<int64_t>(kPackedElements / std::max<int64_t>(chunk_k, 1) / f.nr, 1) * f.nr);
@@ -156,9 +172,9 @@ void pack_and_run(const GemmArgs<T>& g) {
         part.epilogue = {};
       else
         part.epilogue = at_column(g.epilogue, n0, g.c_col);
-      pack_b(part.k, part.n, part.b, g.b_row, g.b_col, packed.as<T>());
+      pack_panels(f, part.k, part.n, part.b, g.b_row, g.b_col, packed.as<T>());
       part.packed_b = packed.as<T>();
-      run_tasks(part);
+      run_tasks(part, f);
     }
   }
 }
@@ -166,49 +182,51 @@ void pack_and_run(const GemmArgs<T>& g) {
 }  // namespace
 
 template <class T>
-int64_t packed_b_elements(int64_t k, int64_t n) {
-  return functions<T>().packed_b_elements(k, n);
+int64_t packed_b_elements(int64_t k, int64_t n, Precision precision) {
+  return functions<T>(precision).packed_b_elements(k, n);
 }
 
 template <class T>
-void pack_b(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, T* packed) {
-  const GemmFunctions<T>& f = functions<T>();
-  const int64_t grain = std::max<int64_t>(64 * 1024 / std::max<int64_t>(k * f.nr, 1), 1);
-  parallel_for(ceil_div(n, f.nr), grain,
-               [&](int64_t begin, int64_t end) { f.pack_b(k, n, b, b_row, b_col, begin, end, packed); });
+void pack_b(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, T* packed, Precision precision) {
+  pack_panels(functions<T>(precision), k, n, b, b_row, b_col, packed);
 }
 
 template <class T>
-void gemm(const GemmArgs<T>& g) {
+void gemm(const GemmArgs<T>& g, Precision precision) {
   if (g.m == 0 || g.n == 0) return;
-  if (g.k == 0 || g.packed_b) {
-    run_tasks(g);
+  const GemmFunctions<T>& f = functions<T>(precision);
+  if (g.packed_b) {
+    run_tasks(g, f);
+  } else if (g.k == 0) {
+    run_tasks(g, functions<T>());
+  } else if (&f != &functions<T>()) {
+    pack_and_run(g, f);
   } else if (g.n == 1 && matrix_times_vector(g)) {
   } else if (g.m == 1 && matrix_times_vector(transposed(g))) {
   } else if (g.m <= kVectorRows && g.b_row == 1 && g.b_col != 1) {
     for (int64_t i = 0; i < g.m; ++i) matrix_times_vector(transposed(row_of(g, i)));
   } else if (g.b_col == 1 && g.m <= kDirectRows) {
-    run_tasks(g);
+    run_tasks(g, f);
   } else if (g.b_row == 1 && g.c_col == 1 && g.m <= kTransposeRows && g.m <= g.n) {
-    gemm(transposed(g));
+    gemm(transposed(g), precision);
   } else {
-    pack_and_run(g);
+    pack_and_run(g, f);
   }
 }
 
 template <class T>
-void gemm_batch(const GemmArgs<T>& g, const BatchOffsets& offsets) {
+void gemm_batch(const GemmArgs<T>& g, const BatchOffsets& offsets, Precision precision) {
   const int64_t flops = std::max<int64_t>(2 * g.m * g.n * g.k, 1);
   // Large products are cut themselves; small ones are handed out whole.
   const int64_t count = static_cast<int64_t>(offsets.c.size());
-  const int64_t grain = flops > 4 * kTaskFlops ? count : ceil_div(kTaskFlops, flops);
+  const int64_t grain = flops > kTasks * kTaskFlops ? count : ceil_div(kTaskFlops, flops);
   parallel_for(count, grain, [&](int64_t begin, int64_t end) {
     GemmArgs<T> one = g;
     for (int64_t i = begin; i < end; ++i) {
       one.a = g.a + offsets.a[i], one.b = g.b + offsets.b[i], one.c = g.c + offsets.c[i];
       if (g.epilogue.residual) one.epilogue.residual = g.epilogue.residual + offsets.c[i];
       if (g.epilogue.gate) one.epilogue.gate = g.epilogue.gate + offsets.c[i];
-      gemm(one);
+      gemm(one, precision);
     }
   });
 }
@@ -225,11 +243,11 @@ void integer_gemm(size_t itemsize, int64_t m, int64_t n, int64_t k, const void* 
   });
 }
 
-#define LANNER_INSTANTIATE(T)                                           \
-  template void gemm<T>(const GemmArgs<T>&);                            \
-  template void gemm_batch<T>(const GemmArgs<T>&, const BatchOffsets&); \
-  template int64_t packed_b_elements<T>(int64_t, int64_t);              \
-  template void pack_b<T>(int64_t, int64_t, const T*, int64_t, int64_t, T*);
+#define LANNER_INSTANTIATE(T)                                                      \
+  template void gemm<T>(const GemmArgs<T>&, Precision);                            \
+  template void gemm_batch<T>(const GemmArgs<T>&, const BatchOffsets&, Precision); \
+  template int64_t packed_b_elements<T>(int64_t, int64_t, Precision);              \
+  template void pack_b<T>(int64_t, int64_t, const T*, int64_t, int64_t, T*, Precision);
 LANNER_INSTANTIATE(float)
 LANNER_INSTANTIATE(double)
 

@@ -102,7 +102,7 @@ template <class T>
 void run_float_matmul(const Run& r) {
   if (r.out[0].size() == 0) return;
   cpu::GemmArgs<T> g;
-  if (matmul_args(r, &g)) return gemm(g);
+  if (matmul_args(r, &g)) return gemm(g, r.precision);
   const Shape batch = batch_shape(r.out[0]);
   const int64_t count = element_count(batch);
   Workspace workspace(3 * count * sizeof(int64_t));
@@ -110,7 +110,7 @@ void run_float_matmul(const Run& r) {
   matrix_offsets(r.in[0], batch, a);
   matrix_offsets(r.in[1], batch, b);
   for (int64_t i = 0; i < count; ++i) c[i] = i * g.m * g.n;
-  gemm_batch(g, {a, b, c});
+  gemm_batch(g, {a, b, c}, r.precision);
 }
 
 void run_integer_matmul(const Tensor& a, const Tensor& b, const Tensor& c) {
@@ -149,12 +149,14 @@ cpu::GemmArgs<T> linear_args(const Run& r) {
 template <class T>
 class PackedProduct : public Prepared {
  public:
-  explicit PackedProduct(const cpu::GemmArgs<T>& g)
-      : g_(g), packed_(Tensor::empty({packed_b_elements<T>(g.k, g.n)}, DTypeOf<T>::value)) {
+  PackedProduct(const cpu::GemmArgs<T>& g, Precision precision)
+      : g_(g),
+        precision_(precision),
+        packed_(Tensor::empty({packed_b_elements<T>(g.k, g.n, precision)}, DTypeOf<T>::value)) {
     g_.packed_b = packed_.template data<T>();
   }
   void refresh(const Run& r) override {
-    pack_b(g_.k, g_.n, r.in[1].data<T>(), g_.b_row, g_.b_col, packed_.template data<T>());
+    pack_b(g_.k, g_.n, r.in[1].data<T>(), g_.b_row, g_.b_col, packed_.template data<T>(), precision_);
   }
   void run(const Run& r) override {
     cpu::GemmArgs<T> g = g_;
@@ -163,20 +165,21 @@ class PackedProduct : public Prepared {
     if (e.bias_per_column) e.bias_per_column = r.in[2].data<T>();
     if (e.residual) e.residual = r.in[r.fused->residual].data<T>();
     if (e.gate) e.gate = r.in[r.fused->gate].data<T>();
-    gemm(g);
+    gemm(g, precision_);
   }
   size_t bytes() const override { return packed_.size() * sizeof(T); }
 
  private:
   cpu::GemmArgs<T> g_;
+  Precision precision_;
   Tensor packed_;
 };
 
 // Nothing to gain where the weight may change, nor where it is a vector.
 template <class T>
-std::unique_ptr<Prepared> packed_product(const cpu::GemmArgs<T>& g, uint64_t constant) {
+std::unique_ptr<Prepared> packed_product(const cpu::GemmArgs<T>& g, const Run& r, uint64_t constant) {
   if (!(constant & 2) || g.m == 0 || g.n <= 1 || g.k == 0) return nullptr;
-  return std::make_unique<PackedProduct<T>>(g);
+  return std::make_unique<PackedProduct<T>>(g, r.precision);
 }
 
 // The dtype of a product of matrices; float16 and bfloat16 are the caller's.
@@ -349,7 +352,7 @@ LANNER_RUN(Matmul) {
 
 LANNER_PREPARE(Matmul) {
   const auto prepare = [&]<class T>(cpu::GemmArgs<T> g) -> std::unique_ptr<Prepared> {
-    return matmul_args(r, &g) ? packed_product(g, constant) : nullptr;
+    return matmul_args(r, &g) ? packed_product(g, r, constant) : nullptr;
   };
   switch (r.out[0].dtype()) {
     case DType::Float32: return prepare(cpu::GemmArgs<float>{});
@@ -370,11 +373,13 @@ LANNER_VJP(Matmul) {  // y[M,N] = a[M,K] b[K,N]
   return {ga, gb};
 }
 
-LANNER_RUN(Linear) { r.out[0].dtype() == DType::Float32 ? gemm(linear_args<float>(r)) : gemm(linear_args<double>(r)); }
+LANNER_RUN(Linear) {
+  r.out[0].dtype() == DType::Float32 ? gemm(linear_args<float>(r), r.precision) : gemm(linear_args<double>(r));
+}
 
 LANNER_PREPARE(Linear) {
-  return r.out[0].dtype() == DType::Float32 ? packed_product(linear_args<float>(r), constant)
-                                            : packed_product(linear_args<double>(r), constant);
+  return r.out[0].dtype() == DType::Float32 ? packed_product(linear_args<float>(r), r, constant)
+                                            : packed_product(linear_args<double>(r), r, constant);
 }
 
 LANNER_VJP(Linear) {

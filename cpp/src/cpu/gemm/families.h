@@ -10,6 +10,9 @@ void gemv(const GemmArgs<T>& g, int64_t r0, int64_t r1);
 extern template void gemv<float>(const GemmArgs<float>&, int64_t, int64_t);
 extern template void gemv<double>(const GemmArgs<double>&, int64_t, int64_t);
 
+extern const GemmFunctions<float> bf16_rounded;
+extern const GemmFunctions<float>* const bf16_pairs;
+
 template <class U>
 void integer_gemm(int64_t m0, int64_t m1, int64_t n, int64_t k, const void* a, int64_t a_row, int64_t a_col,
                   const void* b, int64_t b_row, int64_t b_col, void* c);

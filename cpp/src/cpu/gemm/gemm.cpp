@@ -40,12 +40,6 @@ int64_t k_block(const GemmArgs<T>& g) {
   return blocks ? (g.k + blocks - 1) / blocks : 0;
 }
 
-// The panels of A are of one height too, rather than kMR and a low remainder.
-int panel_height(int64_t rows) {
-  const int64_t panels = (rows + kMR - 1) / kMR;
-  return static_cast<int>((rows + panels - 1) / panels);
-}
-
 // Workspace: the block of A, with the spill of its last row; then the cut-off panel of B.
 template <class T>
 int64_t packed_a_elements(int64_t rows, int64_t k, bool pack_a) {
@@ -126,6 +120,8 @@ extern const GemmKernels gemm_kernels;
 const GemmKernels gemm_kernels = {
     functions<float>(),
     functions<double>(),
+    &bf16_rounded,
+    bf16_pairs,
     {integer_gemm<uint8_t>, integer_gemm<uint16_t>, integer_gemm<uint32_t>, integer_gemm<uint64_t>},
 };
 

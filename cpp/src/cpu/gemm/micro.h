@@ -155,8 +155,18 @@ template <class T>
   }
 }
 
-// kVectors past kTileVectors are those of the next panels of B, each `panel_step` after the one before.
-template <class T, int kRows, int kVectors, bool kPackedA>
+#if defined(__AVX512F__)
+// sum + a[0] b[0] + a[1] b[1] in each lane, whose 32 bits are two bfloat16. Only where the processor has AVX-512 BF16;
+// assembly, since the rest of the file must not be compiled for it.
+LANNER_INLINE F32 dot_pairs(F32 a, F32 b, F32 sum) {
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+  return sum;
+}
+#endif
+
+// kVectors past kTileVectors are those of the next panels of B, each `panel_step` after the one before. kPairs: the
+// elements of A and B are pairs of bfloat16.
+template <class T, int kRows, int kVectors, bool kPackedA, bool kPairs = false>
 void tile_kernel(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* b, int64_t b_step, int64_t panel_step,
                  const TileOut<T>& out) {
   constexpr int N = kVectors, L = kLanes<T>;
@@ -184,7 +194,12 @@ void tile_kernel(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* 
     for (int i = 0; i < kRows; ++i) {
       const V<T> av = splat(kPackedA ? a[i] : group[i / 4][(i % 4) * a_row]);
 #pragma GCC unroll 8
-      for (int j = 0; j < N; ++j) acc[i][j] = fma(av, bv[j], acc[i][j]);
+      for (int j = 0; j < N; ++j) {
+        if constexpr (kPairs)
+          acc[i][j] = dot_pairs(av, bv[j], acc[i][j]);
+        else
+          acc[i][j] = fma(av, bv[j], acc[i][j]);
+      }
     }
     b += b_step;
     if constexpr (kPackedA) {
@@ -238,13 +253,13 @@ template <class T>
 struct TileKernels {
   TileKernel<T> of[15][kTileVectors + 1];  // by the number of rows and of vectors
 };
-template <class T, bool kPackedA>
+template <class T, bool kPackedA, bool kPairs = false>
 constexpr TileKernels<T> make_tile_kernels() {
   TileKernels<T> t{};
-#define LANNER_ROWS(r)                           \
-  if constexpr (r <= kMR) {                      \
-    t.of[r][1] = tile_kernel<T, r, 1, kPackedA>; \
-    t.of[r][2] = tile_kernel<T, r, 2, kPackedA>; \
+#define LANNER_ROWS(r)                                   \
+  if constexpr (r <= kMR) {                              \
+    t.of[r][1] = tile_kernel<T, r, 1, kPackedA, kPairs>; \
+    t.of[r][2] = tile_kernel<T, r, 2, kPackedA, kPairs>; \
   }
   // clang-format off
   LANNER_ROWS(1) LANNER_ROWS(2) LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7)
@@ -253,14 +268,14 @@ constexpr TileKernels<T> make_tile_kernels() {
 #undef LANNER_ROWS
           return t;
 }
-template <class T, bool kPackedA>
-constexpr TileKernels<T> kTileKernels = make_tile_kernels<T, kPackedA>();
+template <class T, bool kPackedA, bool kPairs = false>
+constexpr TileKernels<T> kTileKernels = make_tile_kernels<T, kPackedA, kPairs>();
 
-// The entry: any number of rows up to kMR, of columns up to kNR<T>.
-template <class T>
+// The entry: any number of rows up to kMR, of columns up to kNR<T>. Pairs are always packed.
+template <class T, bool kPairs = false>
 LANNER_INLINE void tile(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* b, int64_t b_step,
                         const TileOut<T>& out) {
-  const TileKernels<T>& kernels = a_row == 1 ? kTileKernels<T, true> : kTileKernels<T, false>;
+  const TileKernels<T>& kernels = kPairs || a_row == 1 ? kTileKernels<T, true, kPairs> : kTileKernels<T, false>;
   kernels.of[out.rows][out.columns <= kLanes<T> ? 1 : 2](k, a, a_row, a_step, b, b_step, 0, out);
 }
 

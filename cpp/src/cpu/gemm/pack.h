@@ -52,6 +52,12 @@ void pack_panel(int64_t k, int width, const T* from, int64_t k_stride, int64_t j
   }
 }
 
+// The panels of A are of one height too, rather than kMR and a low remainder.
+inline int panel_height(int64_t rows) {
+  const int64_t panels = (rows + kMR - 1) / kMR;
+  return static_cast<int>((rows + panels - 1) / panels);
+}
+
 // A panel holds rows [i, i + height) at to + i * k, element (i, s) at s * height + i; the last may be lower.
 template <class T>
 void pack_rows(int64_t rows, int height, int64_t k, const T* a, int64_t a_row, int64_t a_col, T* to) {

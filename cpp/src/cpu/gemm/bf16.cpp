@@ -1,0 +1,127 @@
+// float32 products whose operands are rounded to bfloat16 (to the nearest, ties to even) and whose sums are float32.
+// Both operands are packed, and rounded on the way. With AVX-512 BF16 two consecutive k are packed beside each other, as
+// one 32-bit element, and one instruction multiplies and adds both; elsewhere what is packed is the rounded float32, and
+// the tile is that of any other product.
+#include "cpu/gemm/families.h"
+#include "cpu/gemm/pack.h"
+
+namespace lanner::cpu::LANNER_ISA {
+namespace {
+
+// The bits of x rounded, in the upper half; the lower half is not cleared.
+LANNER_INLINE U32 round_bits(F32 x) {
+  const U32 u = (U32)x;
+  return x != x ? u | 0x400000 : u + 0x7fff + ((u >> 16) & 1);
+}
+LANNER_INLINE F32 rounded_to_bf16(F32 x) { return (F32)(round_bits(x) & 0xffff0000); }
+LANNER_INLINE F32 pair_of(F32 even, F32 odd) {
+  return (F32)((round_bits(even) >> 16) | (round_bits(odd) & 0xffff0000));
+}
+
+// How far K goes in packed elements.
+template <bool kPairs>
+int64_t steps(int64_t k) {
+  return kPairs ? (k + 1) / 2 : k;
+}
+// A block of K is as many packed elements long as with float32; even.
+template <bool kPairs>
+int64_t k_block(int64_t k) {
+  const int64_t most = kPairs ? 2 * kKC : kKC, blocks = (k + most - 1) / most;
+  return blocks ? ((k + blocks - 1) / blocks + 1) / 2 * 2 : 0;
+}
+
+// A panel, as pack_panel makes it, rounded. Spills like it.
+template <bool kPairs>
+void pack_rounded(int64_t k, int width, const float* from, int64_t k_stride, int64_t j_stride, float* to, int step) {
+  constexpr int L = kLanes<float>, kChunk = 32;
+  alignas(64) float some[(kChunk + 1) * kNR<float> + L] = {};
+  for (int64_t s = 0; s < k; s += kChunk) {
+    const int count = k - s < kChunk ? static_cast<int>(k - s) : kChunk;
+    pack_panel(count, width, from + s * k_stride, k_stride, j_stride, some, step);
+    if (kPairs && count % 2)
+      for (int j = 0; j < step; ++j) some[count * step + j] = 0;
+    for (int i = 0; i < count; i += kPairs ? 2 : 1, to += step) {
+      for (int j = (step - 1) / L * L; j >= 0; j -= L) {
+        const F32 x = load(some + i * step + j);
+        store(to + j, kPairs ? pair_of(x, load(some + (i + 1) * step + j)) : rounded_to_bf16(x));
+      }
+    }
+  }
+}
+
+template <bool kPairs>
+int64_t packed_b_elements(int64_t k, int64_t n) {
+  return (n + kNR<float> - 1) / kNR<float> * kNR<float> * steps<kPairs>(k);
+}
+
+template <bool kPairs>
+void pack_b(int64_t k, int64_t n, const float* b, int64_t b_row, int64_t b_col, int64_t panel_begin, int64_t panel_end,
+            float* packed) {
+  constexpr int kN = kNR<float>;
+  for (int64_t p = panel_begin; p < panel_end; ++p) {
+    const int64_t left = n - p * kN;
+    pack_rounded<kPairs>(k, left < kN ? static_cast<int>(left) : kN, b + p * kN * b_col, b_row, b_col,
+                         packed + p * kN * steps<kPairs>(k), kN);
+  }
+}
+
+template <bool kPairs>
+int64_t block_workspace_elements(const GemmArgs<float>& g, int64_t rows, bool) {
+  return rows * steps<kPairs>(k_block<kPairs>(g.k)) + kLanes<float>;
+}
+
+template <bool kPairs>
+void block(const GemmArgs<float>& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, bool, float* workspace) {
+  constexpr int kN = kNR<float>;
+  const int64_t rows = m1 - m0, kb = k_block<kPairs>(g.k);
+  const int height = panel_height(rows);
+  int64_t k0 = 0;
+  do {  // once also with K = 0
+    const int64_t k = g.k - k0 < kb ? g.k - k0 : kb, packed_k = steps<kPairs>(k);
+    for (int64_t i = 0; i < rows; i += height) {
+      const int here = rows - i < height ? static_cast<int>(rows - i) : height;
+      pack_rounded<kPairs>(k, here, g.a + (m0 + i) * g.a_row + k0 * g.a_col, g.a_col, g.a_row, workspace + i * packed_k,
+                           here);
+    }
+    for (int64_t j = n0; j < n1; j += kN) {
+      const float* b = g.packed_b + j * steps<kPairs>(g.k) + steps<kPairs>(k0) * kN;
+      for (int64_t i = 0; i < rows; i += height) {
+        TileOut<float> out{g.c + (m0 + i) * g.c_row + j * g.c_col,
+                           g.c_row,
+                           g.c_col,
+                           rows - i < height ? static_cast<int>(rows - i) : height,
+                           n1 - j < kN ? static_cast<int>(n1 - j) : kN,
+                           g.alpha,
+                           k0 == 0 ? g.beta : 1,
+                           {}};
+        if (k0 + k == g.k) out.epilogue = epilogue_at(g.epilogue, m0 + i, j, g.c_row, g.c_col);
+        tile<float, kPairs>(packed_k, workspace + i * packed_k, 1, out.rows, b, kN, out);
+      }
+    }
+    k0 += k;
+  } while (k0 < g.k);
+}
+
+template <bool kPairs>
+constexpr GemmFunctions<float> functions() {
+  return {kMR,
+          kNR<float>,
+          static_cast<int>(kKC),
+          packed_b_elements<kPairs>,
+          pack_b<kPairs>,
+          block_workspace_elements<kPairs>,
+          block<kPairs>,
+          nullptr};
+}
+
+}  // namespace
+
+const GemmFunctions<float> bf16_rounded = functions<false>();
+#if defined(__AVX512F__)
+static constexpr GemmFunctions<float> kPairFunctions = functions<true>();
+const GemmFunctions<float>* const bf16_pairs = &kPairFunctions;
+#else
+const GemmFunctions<float>* const bf16_pairs = nullptr;
+#endif
+
+}  // namespace lanner::cpu::LANNER_ISA
