@@ -44,6 +44,7 @@ class _Step:
         self.optimizers = list(notes.optimizers.values())
         self.updates = [update for guard in self.optimizers for update in guard.updates]
         self.numbers: list[int] = []  # of the changes up to which all was found unchanged
+        self.structure: int | None = None  # the first of them
         self.used = next(_clock)
 
     def lasts(self) -> bool:
@@ -172,13 +173,14 @@ class Compiled:
         if key not in self._steps:
             return None
         numbers = list(_changes)
-        steps = [step for step in self._steps[key] if step.numbers == numbers or step.lasts()]
+        structure = numbers[recording.STRUCTURE]
+        steps = [step for step in self._steps[key] if step.structure == structure or step.lasts()]
         for step in steps:
-            if step.numbers != numbers and not ((self._sets_modes or step.holds()) and step.follow()):
+            if step.structure != structure and not (self._sets_modes or step.holds()):
                 continue
-            if not step.plan.valid():
+            if not step.follow() or not step.plan.valid():
                 continue
-            step.numbers = numbers
+            step.structure, step.numbers = structure, numbers
             self._steps[key] = [step, *(other for other in steps if other is not step)]
             return step
         self._steps[key] = steps
@@ -223,7 +225,7 @@ class Compiled:
     def _keep(self, key: Any, step: _Step) -> None:
         numbers = list(_changes)
         if step.lasts() and (self._sets_modes or step.holds()):
-            step.numbers = numbers
+            step.structure, step.numbers = numbers[recording.STRUCTURE], numbers
         self._steps[key] = [step, *self._steps.get(key, ())][:4]
         if len(self._steps) > self.cache_size:
             oldest = min(

@@ -81,10 +81,10 @@ class Plan:
     def trace(self, path: str | os.PathLike[str]) -> None:
         """Write the times of one replay, measured as for ``summary``, as a trace that ui.perfetto.dev opens.
 
-        >>> import json, os, tempfile
+        >>> import json, pathlib, tempfile
         >>> step = ln.compile(lambda x: ln.exp(x).sum()); y = step(ln.ones(100))
-        >>> path = os.path.join(tempfile.mkdtemp(), "step.json"); step.plan.trace(path)
-        >>> sorted(json.load(open(path)))
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "step.json"); step.plan.trace(path)
+        >>> sorted(json.loads(path.read_text()))
         ['displayTimeUnit', 'traceEvents']
         """
         events, now = [], 0.0
@@ -126,7 +126,7 @@ class Plan:
 
 @dataclass
 class PlanSummary:
-    """The kernels of a plan as rows of (name, layer, output, seconds, FLOPs, bytes, share); ``str()`` draws the table."""
+    """The kernels of a plan as rows of (name, layer, output, seconds, FLOPs, bytes, share); ``str()`` draws them."""
 
     rows: list[tuple[str, str, str, float, float, float, float]]
     memory: dict[str, int]
