@@ -37,12 +37,16 @@ def _version_of(module: Module) -> tuple[int, int, int]:
     return own["_version"], own["_pre_hooks"].version, own["_hooks"].version
 
 
-def _places(tensors: Iterable[Tensor]) -> list[tuple[Tensor, int, bool]]:
-    return [(t, hash(t), t.requires_grad) for t in tensors]
+Places = list[tuple[Tensor, Tensor, bool]]
 
 
-def _unmoved(places: list[tuple[Tensor, int, bool]]) -> bool:
-    return all(hash(t) == place and t.requires_grad == wanted for t, place, wanted in places)
+def _places(tensors: Iterable[Tensor]) -> Places:
+    # Another handle, which stays where it is when `data` is assigned to, and keeps the place from being used again.
+    return [(t, Tensor(t), t.requires_grad) for t in tensors]
+
+
+def _unmoved(places: Places) -> bool:
+    return all(hash(t) == hash(place) and t.requires_grad == wanted for t, place, wanted in places)
 
 
 class ModuleGuard:

@@ -30,8 +30,12 @@ class ParamGroup(dict[str, Any]):
     def layout(self) -> tuple[Any, ...]:
         """What decides which state an update needs; while it stays, other values of the options are other attributes
         of the same op."""
+
+        def kind(value: Any) -> Any:
+            return bool(value) if value is None or isinstance(value, (bool, int, float)) else type(value)
+
         params = tuple(id(p) for p in self.get("params", ()))
-        return params, tuple((name, bool(value)) for name, value in self.items() if name != "params")
+        return params, tuple((name, kind(value)) for name, value in self.items() if name != "params")
 
     def __setitem__(self, name: str, value: Any) -> None:
         super().__setitem__(name, value)
