@@ -170,10 +170,12 @@ void store_block(const T* buffer, int64_t positions, int64_t width, int64_t chan
       transpose<T>(rows);
       const int count = static_cast<int>(smaller(L, channels - c0));
       T* at = dst + c0 * plane;
-      if (adjacent && finish.any) {
+      if (finish.any) {
 #pragma GCC unroll 16
         for (int j = 0; j < L; ++j)
-          if (j < count) rows[j] = finish(rows[j], at + to[i] + j * plane, static_cast<size_t>(n));
+          if (j < count)
+            rows[j] = adjacent ? finish(rows[j], at + to[i] + j * plane, static_cast<size_t>(n))
+                               : finish.scattered(rows[j], at + j * plane, to + i, n);
       }
       if (adjacent && n == L && count == L) {
 #pragma GCC unroll 16
@@ -187,10 +189,7 @@ void store_block(const T* buffer, int64_t positions, int64_t width, int64_t chan
         for (int j = 0; j < count; ++j) copy_elements(at + to[i] + j * plane, lane + j * L, n);
       } else {
         for (int j = 0; j < count; ++j)
-          for (int l = 0; l < n; ++l) {
-            T* one = at + to[i + l] + j * plane;
-            *one = finish.any ? finish.scalar(lane[j * L + l], one) : lane[j * L + l];
-          }
+          for (int l = 0; l < n; ++l) at[to[i + l] + j * plane] = lane[j * L + l];
       }
     }
   }

@@ -36,6 +36,19 @@ struct Finish {
     if (gate) x = read(gate + at) > V<T>{} ? x : (gate_slope == 0 ? V<T>{} : x * gate_slope);
     return x;
   }
+  // The same where the elements will be stored at to[at[0]], to[at[1]], ...: without a branch for each, which the signs
+  // of a gate would make hard to foretell.
+  LANNER_INLINE V<T> scattered(V<T> x, const T* to, const int32_t* at, int n) const {
+    T r[kLanes<T>] = {}, g[kLanes<T>] = {};
+    if (residual)
+      for (int l = 0; l < n; ++l) r[l] = residual[to - dst + at[l]];
+    if (gate)
+      for (int l = 0; l < n; ++l) g[l] = gate[to - dst + at[l]];
+    if (residual) x += load(r);
+    if (activation != Activation::None) x = x < V<T>{} ? (slope == 0 ? V<T>{} : x * slope) : x;
+    if (gate) x = load(g) > V<T>{} ? x : (gate_slope == 0 ? V<T>{} : x * gate_slope);
+    return x;
+  }
   LANNER_INLINE T scalar(T x, const T* to) const {
     const int64_t at = to - dst;
     if (residual) x += residual[at];
