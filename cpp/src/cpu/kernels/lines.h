@@ -38,6 +38,16 @@ LANNER_INLINE void each_vector(int64_t n, F f) {
   if (i < n) f(Part<T>{n - i}, i);
 }
 
+// A kernel that goes over each row several times would wait for memory in the first pass alone, and again where it writes:
+// in a pass that computes it asks for the row after it, and for the lines it will write. So far the next row is away, in
+// elements; 0 where rows are too long to be kept. Softmax of [8192, 1000], two cores: 2.4 to 1.65 ms.
+template <class T>
+LANNER_INLINE int64_t next_row(int64_t n) {
+  return n * static_cast<int64_t>(sizeof(T)) <= 16 << 10 ? n : 0;
+}
+LANNER_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
+LANNER_INLINE void prefetch_to_write(const void* p) { __builtin_prefetch(p, 1); }
+
 // Sums f(Whole or Part, i), lane by lane: four chains to hide the latency, which are folded into a total after 32
 // rounds, so that the rounding error grows with n / (128 * lanes) + 32 rather than with n.
 template <class T>

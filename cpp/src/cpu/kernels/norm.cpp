@@ -13,7 +13,10 @@ void rows_forward(const T* x, const T* weight, const T* bias, T* y, T* mean, T* 
   for (int64_t r = 0; r < rows; ++r, x += n, y += n) {
     const T m = mean ? sum_line<T>(n, [&](auto v, int64_t i) { return v.load(x + i); }) / static_cast<T>(n) : 0;
     const V<T> center = splat(m);
+    const T* next = x + next_row<T>(n);
     const T m2 = sum_line<T>(n, [&](auto v, int64_t i) {
+      prefetch(next + i);
+      prefetch_to_write(y + i);
       const V<T> d = v.load(x + i) - center;
       return d * d;
     });
@@ -47,14 +50,20 @@ void rows_backward(const T* g, const T* x, const T* weight, const T* mean, const
       // dx = rstd * (wg - mean(wg) - xhat * mean(wg * xhat)), wg = weight * g; RMS norm has no mean(wg).
       LaneSum<T> sum, product;
       if (mean) {
-        sum.add(n, [&](auto v, int64_t i) { return weight ? v.load(weight + i) * v.load(g + i) : v.load(g + i); });
+        sum.add(n, [&](auto v, int64_t i) {
+          prefetch(x + i);
+          return weight ? v.load(weight + i) * v.load(g + i) : v.load(g + i);
+        });
       }
       product.add(n, [&](auto v, int64_t i) {
+        prefetch_to_write(dx + i);
         const V<T> wg = weight ? v.load(weight + i) * v.load(g + i) : v.load(g + i);
         return wg * ((v.load(x + i) - center) * scale);
       });
       const V<T> offset = splat(sum.value() / static_cast<T>(n)), slope = splat(product.value() / static_cast<T>(n));
+      const T* next = g + next_row<T>(n);
       each_vector<T>(n, [&](auto v, int64_t i) {
+        prefetch(next + i);
         const V<T> xhat = (v.load(x + i) - center) * scale;
         const V<T> wg = weight ? v.load(weight + i) * v.load(g + i) : v.load(g + i);
         v.store(dx + i, scale * (wg - offset - xhat * slope));

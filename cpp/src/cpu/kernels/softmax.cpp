@@ -14,7 +14,10 @@ namespace {
 template <class T>
 LANNER_INLINE T exp_line(const T* x, T* y, int64_t n, T shift) {
   const V<T> s = splat(shift);
+  const T *next = x + next_row<T>(n), *next_y = y + next_row<T>(n);
   return sum_line<T>(n, [&](auto v, int64_t i) {
+    prefetch(next + i);
+    prefetch_to_write(next_y + i);
     const V<T> e = exp(v.load(x + i) - s);
     v.store(y + i, e);
     return e;
@@ -27,7 +30,11 @@ LANNER_INLINE T logsumexp_line(const T* x, int64_t n) {
   const T extreme = max_line(x, n);
   const T shift = extreme - extreme == 0 ? extreme : static_cast<T>(0);
   const V<T> s = splat(shift);
-  const T sum = sum_line<T>(n, [&](auto v, int64_t i) { return exp(v.load(x + i) - s); });
+  const T* next = x + next_row<T>(n);
+  const T sum = sum_line<T>(n, [&](auto v, int64_t i) {
+    prefetch(next + i);
+    return exp(v.load(x + i) - s);
+  });
   return shift + static_cast<T>(__builtin_log(static_cast<double>(sum)));
 }
 
@@ -39,7 +46,12 @@ void forward_rows(const T* x, T* y, const SoftmaxRange& r, bool is_log) {
     const T extreme = max_line(p, r.n);
     if (is_log) {
       const V<T> top = splat(extreme);
-      const T sum = sum_line<T>(r.n, [&](auto v, int64_t i) { return exp(v.load(p + i) - top); });
+      const T* next = p + next_row<T>(r.n);
+      const T sum = sum_line<T>(r.n, [&](auto v, int64_t i) {
+        prefetch(next + i);
+        prefetch_to_write(q + i);
+        return exp(v.load(p + i) - top);
+      });
       const V<T> rest = splat(static_cast<T>(__builtin_log(static_cast<double>(sum))));
       each_vector<T>(r.n, [&](auto v, int64_t i) { v.store(q + i, (v.load(p + i) - top) - rest); });
     } else {
@@ -54,13 +66,18 @@ void backward_rows(const T* g, const T* y, T* dx, const SoftmaxRange& r, bool is
   for (int64_t u = r.u0; u < r.u1; ++u) {
     const T *gp = g + u * r.n, *p = y + u * r.n;
     T* q = dx + u * r.n;
-    if (is_log) {
-      const V<T> sum = splat(sum_line<T>(r.n, [&](auto v, int64_t i) { return v.load(gp + i); }));
-      each_vector<T>(r.n, [&](auto v, int64_t i) { v.store(q + i, v.load(gp + i) - exp(v.load(p + i)) * sum); });
-    } else {
-      const V<T> dot = splat(sum_line<T>(r.n, [&](auto v, int64_t i) { return v.load(gp + i) * v.load(p + i); }));
-      each_vector<T>(r.n, [&](auto v, int64_t i) { v.store(q + i, v.load(p + i) * (v.load(gp + i) - dot)); });
-    }
+    const T *next_g = gp + next_row<T>(r.n), *next_y = p + next_row<T>(r.n);
+    const T sum = sum_line<T>(r.n, [&](auto v, int64_t i) {
+      prefetch_to_write(q + i);
+      return is_log ? v.load(gp + i) : v.load(gp + i) * v.load(p + i);
+    });
+    const V<T> s = splat(sum);
+    each_vector<T>(r.n, [&](auto v, int64_t i) {
+      prefetch(next_g + i);
+      prefetch(next_y + i);
+      const V<T> gi = v.load(gp + i), yi = v.load(p + i);
+      v.store(q + i, is_log ? gi - exp(yi) * s : yi * (gi - s));
+    });
   }
 }
 
