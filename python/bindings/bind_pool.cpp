@@ -16,16 +16,19 @@ Dims output_size_of(const OutputSize& size) {
   return all;
 }
 
-using MaxPool = ops::Pooled (*)(const Tensor&, const Dims&, const Dims&, const Dims&, const Dims&, bool);
-void bind_max_pool(py::module_& m, const char* name, MaxPool f, const char* doc) {
+template <class Result>
+using MaxPool = Result (*)(const Tensor&, const Dims&, const Dims&, const Dims&, const Dims&, bool);
+void bind_max_pool(py::module_& m, const char* name, MaxPool<Tensor> f, MaxPool<ops::Pooled> with_indices,
+                   const char* doc) {
   using namespace py::literals;
   m.def(
       name,
-      [f](const Tensor& x, const Dims& kernel_size, const std::optional<Dims>& stride, const Dims& padding,
-          const Dims& dilation, bool ceil_mode, bool return_indices) -> std::variant<Tensor, ops::Pooled> {
-        const ops::Pooled pooled = f(x, kernel_size, stride.value_or(Dims()), padding, dilation, ceil_mode);
-        if (return_indices) return pooled;
-        return pooled.first;
+      [f, with_indices](const Tensor& x, const Dims& kernel_size, const std::optional<Dims>& stride,
+                        const Dims& padding, const Dims& dilation, bool ceil_mode,
+                        bool return_indices) -> std::variant<Tensor, ops::Pooled> {
+        const Dims step = stride.value_or(Dims());
+        if (return_indices) return with_indices(x, kernel_size, step, padding, dilation, ceil_mode);
+        return f(x, kernel_size, step, padding, dilation, ceil_mode);
       },
       "x"_a, "kernel_size"_a, "stride"_a = py::none(), "padding"_a = 0, "dilation"_a = 1, "ceil_mode"_a = false,
       "return_indices"_a = false, NoGil(), doc);
@@ -61,7 +64,7 @@ void bind_adaptive_max_pool(py::module_& m, const char* name, AdaptiveMaxPool f,
 
 void bind_pool(py::module_& m) {
   using namespace py::literals;
-  bind_max_pool(m, "max_pool1d", &ops::max_pool1d_with_indices,
+  bind_max_pool(m, "max_pool1d", &ops::max_pool1d, &ops::max_pool1d_with_indices,
                 R"(The largest element of each window of the last axis of ``x`` [N, C, L].
 
 Options as those of ``max_pool2d``.
@@ -69,7 +72,7 @@ Options as those of ``max_pool2d``.
 >>> ln.max_pool1d(ln.tensor([[[1.0, 3.0, 2.0, 5.0]]]), 2).tolist()
 [[[3.0, 5.0]]]
 )");
-  bind_max_pool(m, "max_pool2d", &ops::max_pool2d_with_indices,
+  bind_max_pool(m, "max_pool2d", &ops::max_pool2d, &ops::max_pool2d_with_indices,
                 R"(The largest element of each window of the last two axes of ``x`` [N, C, H, W].
 
 ``stride`` is ``kernel_size`` unless given. Output height is
