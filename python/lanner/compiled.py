@@ -94,7 +94,8 @@ class Compiled:
         # Whether the function may end early; whether it puts modules into the modes that it wants by itself.
         self._function, self._halts, self._sets_modes = function, _halts, _sets_modes
         self._steps: dict[Any, list[_Step]] = {}  # by key; the one used last in front
-        self._again: set[Any] = set()  # keys whose first recording made tensors that outlive it
+        # By key: what was recorded first, made tensors that outlive it, and may go otherwise the next time.
+        self._first: dict[Any, _Step] = {}
         self._last: _Step | None = None
         self._lock = threading.RLock()
         functools.update_wrapper(self, function, updated=())
@@ -163,7 +164,7 @@ class Compiled:
         """
         with self._lock:
             self._steps = {}
-            self._again.clear()
+            self._first.clear()
             self._last = None
 
     # Both under the lock.
@@ -189,7 +190,8 @@ class Compiled:
     def _record(self, key: Any, inputs: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the function, and keep the plan of what it did."""
         recorder = _core.Recorder(inputs)
-        again = key in self._again
+        first = self._first.pop(key, None)
+        again = first is not None and first.lasts()
         try:
             with recording.noted(recorder) as notes:
                 given = iter(recorder.inputs)
@@ -213,9 +215,10 @@ class Compiled:
         self._last = step
         moved = notes.moved_tensors or (notes.moved_modes and not self._sets_modes)
         if (plan.provisional or moved) and not again:
-            self._again.add(key)  # momentum, say, made at the first step: the second one is what repeats
+            self._first[key] = step  # momentum, say, made at the first step: the second one is what repeats
+            if len(self._first) > self.cache_size:
+                del self._first[next(iter(self._first))]
             return step.returned(tensors)
-        self._again.discard(key)
         # The first call too gives what a replay gives, to the last bit.
         recorder.undo()
         outputs = plan.run(inputs)
