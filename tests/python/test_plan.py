@@ -253,3 +253,22 @@ def test_measuring_changes_nothing(tmp_path):
     events = json.loads((tmp_path / "step.json").read_text())["traceEvents"]
     assert [e["name"] for e in events] == plan.kernels
     assert core.run([ln.zeros(4)])[0].tolist() == [4.0] * 4
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_the_gradient_of_a_batch_norm_is_gated_while_it_is_read(kept):
+    ln.manual_seed(0)
+    x, g = ln.random.normal((4, 3, 5, 5)), ln.random.normal((4, 3, 5, 5))
+    weight, bias = ln.ones(3).requires_grad_(), ln.zeros(3).requires_grad_()
+
+    def f(x, g):
+        x, r = (x * 1).requires_grad_(), (g * 1).requires_grad_()
+        y = ln.batch_norm(x, None, None, weight, bias, training=True)
+        y = ln.leaky_relu(y + r if kept else y, 0.1)
+        return ln.grad(y, [x, weight, bias, r] if kept else [x, weight, bias], ln.tanh(g))
+
+    eager = [t.numpy() for t in f(x, g)]
+    _, plan = record(f, x, g)
+    assert "gated_batch_norm_backward + leaky_relu_backward" in [step.name for step in plan.steps()]
+    for a, b in zip(plan.run([x, g]), eager, strict=True):
+        np.testing.assert_allclose(a.numpy(), b, atol=100 * EPS)

@@ -140,6 +140,7 @@ void fuse(Graph& g) {
   Fuser f(g);
   fold_batch_norm(f);
   fuse_epilogues(f);
+  gate_batch_norm(f);
   fuse_elementwise(f);
 }
 

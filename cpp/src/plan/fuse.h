@@ -28,6 +28,7 @@ struct Fuser {
 
 // ---- the rules that have a file of their own ----
 void fold_batch_norm(Fuser& f);
+void gate_batch_norm(Fuser& f);
 void fuse_elementwise(Fuser& f);
 
 }  // namespace lanner::plan

@@ -1,5 +1,8 @@
-// Batch normalization with fixed statistics goes into the weights of the convolution or linear layer before it, and
-// costs nothing at a replay: y = (w x + b - mean) s + beta = (w s) x + ((b - mean) s + beta), s = gamma / sqrt(var + eps).
+// Batch normalization joins its neighbours. With fixed statistics it goes into the weights of the convolution or linear
+// layer before it, and costs nothing at a replay:
+// y = (w x + b - mean) s + beta = (w s) x + ((b - mean) s + beta), s = gamma / sqrt(var + eps).
+#include <algorithm>
+
 #include "ops/elementwise.h"
 #include "ops/norm.h"
 #include "plan/fuse.h"
@@ -86,6 +89,37 @@ void fold_batch_norm(Fuser& f) {
     folded.in[1] = scaled;
     folded.in[2] = shift;
     f.absorb(from, static_cast<int>(i));
+  }
+  f.sweep();
+}
+
+// An activation's backward whose result a batch norm's backward reads: the gradient is gated while it is read.
+void gate_batch_norm(Fuser& f) {
+  Graph& g = f.g;
+  for (int i = 0; i < static_cast<int>(g.nodes.size()); ++i) {
+    Node& norm = g.nodes[i];
+    if (norm.op != Op::BatchNormBackward || norm.has_fused || !f.whole(norm.in[0])) continue;
+    const int buffer = g.values[norm.in[0]].buffer;
+    const int p = f.uses.producer[buffer];
+    if (p < 0 || f.removed[p] || g.buffers[buffer].written) continue;
+    const Node& gate = g.nodes[p];
+    if (gate.op != Op::ReluBackward && gate.op != Op::LeakyReluBackward) continue;
+    const Shape& shape = g.values[gate.out[0]].shape;
+    const bool plain = std::all_of(gate.in.begin(), gate.in.end(), [&](int v) {
+      return g.values[v].shape == shape && g.values[v].strides == contiguous_strides(shape) &&
+             g.values[v].dtype == g.values[norm.in[0]].dtype;
+    });
+    const double slope = gate.op == Op::ReluBackward ? 0 : gate.attrs.get<ElementwiseParams>().value[0];
+    const auto& readers = f.uses.readers[buffer];
+    if (!plain || slope < 0 || !f.can_move(p, i) || readers.front() < i) continue;
+    const bool kept = readers.size() > 1 || g.buffers[buffer].kind != Buffer::Kind::Internal;
+    norm.attrs = gated_batch_norm(norm.attrs, slope, kept);
+    norm.op = Op::GatedBatchNormBackward;
+    norm.in[0] = gate.in[0];
+    norm.in.push_back(gate.in[1]);
+    if (kept) norm.out.push_back(gate.out[0]);
+    norm.absorbed = {gate.op};
+    f.removed[p] = true;
   }
   f.sweep();
 }
