@@ -114,7 +114,7 @@ void conv2d(benchmark::State& state, const Layer& layer) {
   roof::flops(state, flops_of(geometry_of(layer)));
 }
 
-const char* const kWays[] = {"direct", "winograd2", "winograd4", "pointwise"};
+const char* const kWays[] = {"direct", "winograd2", "winograd4", "pointwise", "samples"};
 
 const bool registered = [] {
   const cpu::ConvWays<float>& ways = cpu::kernels().conv->f32;

@@ -12,6 +12,7 @@
 
 #include "cpu/dispatch.h"
 #include "cpu/kernels/conv.h"
+#include "ops/op.h"
 
 namespace lanner::cpu {
 namespace {
@@ -252,6 +253,77 @@ TEST_P(Conv, MatchesNaive) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Specs, Conv, ::testing::Range(0, static_cast<int>(std::size(kSpecs))));
+
+double rms_error(const std::vector<float>& got, const std::vector<double>& want) {
+  double sum = 0;
+  for (size_t i = 0; i < got.size(); ++i) sum += (got[i] - want[i]) * (got[i] - want[i]);
+  return std::sqrt(sum / static_cast<double>(got.size()));
+}
+
+// On random values, where a loss of accuracy would hide under the bound of the worst case.
+TEST(ConvWinograd, ErrorNearThatOfTheDirectSum) {
+  const Spec spec = {1, 1, 128, 40, {1, 16, 16}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}};
+  const ConvGeometry g = geometry_of(spec);
+  const auto x = random_values<float>(128 * 256, 1), w = random_values<float>(40 * 128 * 9, 2);
+  std::vector<double> y(40 * 256);
+  each_product(g, [&](int64_t xi, int64_t wi, int64_t yi) { y[yi] += static_cast<double>(x[xi]) * w[wi]; });
+  for (const KernelTable* table : available()) {
+    double error[3];
+    for (int way = 0; way < 3; ++way)
+      error[way] =
+          rms_error(run(*table->conv->f32.output[way], g, ConvPass::Forward, x, w, Epilogue<float>{}, 40 * 256, 1), y);
+    EXPECT_LT(error[1], 2 * error[0]) << table->isa;
+    EXPECT_LT(error[2], 3 * error[0]) << table->isa;
+  }
+}
+
+// A plan's step: what is prepared gives the bits of the op, also after its weight was written to, and what is fused is
+// what the ops apart would do.
+TEST(ConvPrepared, RunsAsTheOpDoes) {
+  struct Attrs3 {
+    int64_t groups;
+    Dims stride, pad, dilation;
+  };
+  for (const int64_t n : {1, 16})
+    for (const int64_t channels : {3, 32}) {
+      const Attrs attrs = Attrs3{1, {1, 1}, {1, 1}, {1, 1}};
+      const auto tensor = [](const Shape& shape, unsigned seed) {
+        return Tensor::from_vector(random_values<float>(element_count(shape), seed), shape);
+      };
+      const Tensor a = tensor({n, channels, 8, 8}, 1), residual = tensor({n, 32, 8, 8}, 3);
+      const Tensor bias = tensor({32}, 4), gate = tensor({n, 32, 8, 8}, 5);
+      const bool forward_only = channels != 32;
+      for (const Op op : {Op::Conv, Op::ConvInputGrad}) {
+        if (op == Op::ConvInputGrad && forward_only) continue;
+        Tensor w = tensor({32, channels, 3, 3}, 2);
+        const std::vector<Tensor> in = {a, w, bias, residual, gate};
+        const Fused fused{3, 4, Activation::LeakyRelu, 0.5, 0.25};
+        std::vector<Tensor> plain = {Tensor::empty({n, 32, 8, 8})}, eager = {Tensor::empty({n, 32, 8, 8})},
+                            planned = {Tensor::empty({n, 32, 8, 8})};
+        run_of(op)({op, {in.data(), 3}, plain, attrs});
+        run_of(op)({op, in, eager, attrs, &fused});
+        for (int64_t i = 0; i < eager[0].size(); ++i) {
+          float v = plain[0].data<float>()[i] + residual.data<float>()[i];
+          v = v < 0 ? v * 0.5f : v;
+          v = gate.data<float>()[i] > 0 ? v : v * 0.25f;
+          ASSERT_NEAR(eager[0].data<float>()[i], v, 1e-5) << op_name(op) << " element " << i;
+        }
+        for (const uint64_t constant : {0, 2}) {
+          const lanner::Run r{op, in, planned, attrs, &fused};
+          const auto prepared = prepare_of(op)(r, constant);
+          for (int time = 0; time < 2; ++time) {
+            if (time == 1) w.data<float>()[5] += 1;
+            run_of(op)({op, in, eager, attrs, &fused});
+            prepared->refresh(r);
+            prepared->run(r);
+            // Another way may be the best where the weight need not be packed.
+            for (int64_t i = 0; i < eager[0].size(); ++i)
+              ASSERT_NEAR(eager[0].data<float>()[i], planned[0].data<float>()[i], constant ? 1e-4 : 0);
+          }
+        }
+      }
+    }
+}
 
 }  // namespace
 }  // namespace lanner::cpu

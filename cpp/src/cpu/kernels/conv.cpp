@@ -1,8 +1,7 @@
 #include "cpu/kernels/conv.h"
 
-#include "cpu/gemm/pack.h"
 #include "cpu/kernels/conv_internal.h"
-#include "cpu/kernels/conv_plan.h"
+#include "cpu/kernels/conv_pack.h"
 
 namespace lanner::cpu::LANNER_ISA {
 namespace {
@@ -24,57 +23,9 @@ int64_t pack_items(const ConvGeometry& g, ConvPass pass) {
   return p.groups * p.panels;
 }
 
-// Calls f(i, tap) for the taps of a phase, in their order.
-template <class T, class F>
-LANNER_INLINE void each_tap(const Plan<T>& p, int64_t phase, F f) {
-  int64_t offset, i = 0;
-  for (int64_t a = 0; a < p.axis[0].kernel; ++a) {
-    if (!p.axis[0].reads(p.phase_of(phase, 0), a, &offset)) continue;
-    const int64_t z = offset - p.first[0];
-    for (int64_t b = 0; b < p.axis[1].kernel; ++b) {
-      if (!p.axis[1].reads(p.phase_of(phase, 1), b, &offset)) continue;
-      const int64_t y = offset - p.first[1];
-      for (int64_t d = 0; d < p.axis[2].kernel; ++d) {
-        if (!p.axis[2].reads(p.phase_of(phase, 2), d, &offset)) continue;
-        f(i++, (a * p.axis[1].kernel + b) * p.axis[2].kernel + d, z, y, offset - p.first[2]);
-      }
-    }
-  }
-}
-
-// Group by group, phase by phase, panel by panel: [k, channels], with k = (c, tap).
 template <class T>
 void pack(const ConvGeometry& g, ConvPass pass, const T* weight, int64_t begin, int64_t end, T* packed) {
-  const Plan<T> p(g, pass);
-  for (int64_t item = begin; item < end; ++item) {
-    const int64_t group = item / p.panels, panel = item % p.panels, m0 = panel * p.panel;
-    const int height = static_cast<int>(p.height(panel)), width = static_cast<int>(p.width(panel));
-    const T* from = weight + group * p.c * p.m * p.taps + m0 * p.weight_m;
-    T* phase_to = packed + group * p.packed_group();
-    for (int64_t phase = 0; phase < p.phases(); ++phase) {
-      const int64_t taps = p.taps_of(phase), k = p.c * taps;
-      T* to = phase_to + m0 * k;
-      if (p.weight_c == p.taps && taps == p.taps) {
-        // A row that pack_panel stores spills into the next ones; the last must not spill into the next panel, which
-        // another call may have written.
-        constexpr int L = kLanes<T>;
-        const int64_t safe = larger(0, k - ceil_div(ceil_div(width, L) * L - width, width));
-        pack_panel(safe, height, from, 1, p.weight_m, to, width);
-        for (int64_t s = safe; s < k; ++s)
-          for (int j = 0; j < width; ++j) to[s * width + j] = j < height ? from[s + j * p.weight_m] : T{0};
-      } else {
-        each_tap(p, phase, [&](int64_t i, int64_t tap, int64_t, int64_t, int64_t) {
-          for (int64_t c = 0; c < p.c; ++c) {
-            T* row = to + (c * taps + i) * width;
-            const T* w = from + c * p.weight_c + tap;
-            for (int j = 0; j < height; ++j) row[j] = w[j * p.weight_m];
-            for (int j = height; j < width; ++j) row[j] = 0;
-          }
-        });
-      }
-      phase_to += p.packed_channels() * k;
-    }
-  }
+  pack_weight(Plan<T>(g, pass), weight, begin, end, packed);
 }
 
 // ---- tables -------------------------------------------------------------------------------------------------
@@ -314,8 +265,10 @@ constexpr ConvFunctions<T> kDirect = {cost<T>,  packed_elements<T>, pack_items<T
 }  // namespace
 
 extern const ConvKernels conv_kernels;
-const ConvKernels conv_kernels = {{{&kDirect<float>, &conv_winograd_2, &conv_winograd_4, &conv_pointwise_f32},
-                                   {&conv_weight_f32, &conv_winograd_weight_2, &conv_winograd_weight_4}},
-                                  {{&kDirect<double>, nullptr, nullptr, &conv_pointwise_f64}, {&conv_weight_f64}}};
+const ConvKernels conv_kernels = {
+    {{&kDirect<float>, &conv_winograd_2, &conv_winograd_4, &conv_pointwise_f32, &conv_samples_f32},
+     {&conv_weight_f32, &conv_winograd_weight_2, &conv_winograd_weight_4, nullptr, &conv_samples_weight_f32}},
+    {{&kDirect<double>, nullptr, nullptr, &conv_pointwise_f64, &conv_samples_f64},
+     {&conv_weight_f64, nullptr, nullptr, nullptr, &conv_samples_weight_f64}}};
 
 }  // namespace lanner::cpu::LANNER_ISA

@@ -66,8 +66,8 @@ struct ConvWeightFunctions {
 };
 
 // The ways to compute a convolution, some of them null: the direct sum, which serves always, Winograd's by tiles of 2 x
-// 2 and of 4 x 4 outputs, a product of matrices. The cheapest is to be taken.
-constexpr int kConvWays = 4;
+// 2 and of 4 x 4 outputs, a product of matrices, vectors of samples. The cheapest is to be taken.
+constexpr int kConvWays = 5;
 template <class T>
 struct ConvWays {
   const ConvFunctions<T>* output[kConvWays];

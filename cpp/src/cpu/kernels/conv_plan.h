@@ -81,6 +81,16 @@ struct Plan {
   int64_t phase_pitch;  // by_width, with stride: columns are stored by their remainder, so that steps become 1
 
   Plan(const ConvGeometry& g, ConvPass pass) : Plan(g, pass == ConvPass::InputGrad, false) {}
+  // By vectors of samples (conv_samples.cpp): a row of src is as wide as it is read.
+  static Plan by_samples(const ConvGeometry& g, ConvPass pass) {
+    Plan p(g, pass);
+    p.by_width = true, p.direct = false, p.phase_pitch = 0;
+    p.panel = ceil_div(p.m, ceil_div(p.m, kMR)), p.panels = ceil_div(p.m, p.panel);
+    for (int d = 0; d < 3; ++d) p.box[d] = larger(p.count[d], 1);
+    p.pitch[2] = p.axis[2].src_step(), p.pitch[1] = p.extent(2, p.box[2]);
+    p.pitch[0] = p.channel_pitch = p.extent(1, p.box[1]) * p.pitch[1];
+    return p;
+  }
   // Of the weight gradient: x is src, dy lies as dst does, and tasks are cut elsewhere (conv_weight.cpp).
   explicit Plan(const ConvGeometry& g) : Plan(g, false, true) {}
 
@@ -100,6 +110,8 @@ struct Plan {
   int64_t width(int64_t p) const { return by_width ? height(p) : height(p) <= L ? L : kNR<T>; }
   int64_t packed_channels() const { return (panels - 1) * panel + width(panels - 1); }
   int64_t packed_group() const { return packed_channels() * c * taps; }
+
+  int64_t extent(int d, int64_t positions) const { return (positions - 1) * axis[d].src_step() + span[d]; }
 
   int64_t tasks() const { return ceil_div(n, samples) * groups * boxes[0] * boxes[1] * channel_blocks; }
   int64_t patch_elements() const { return direct ? 0 : samples * sample_pitch + 2 * L; }
@@ -163,7 +175,6 @@ struct Plan {
     for (int d = 0; d < 3; ++d)
       direct = direct && first[d] >= 0 && (count[d] - 1) * axis[d].src_step() + first[d] + span[d] <= axis[d].src;
   }
-  int64_t extent(int d, int64_t positions) const { return (positions - 1) * axis[d].src_step() + span[d]; }
   int64_t patch() const { return c * extent(0, box[0]) * extent(1, box[1]) * extent(2, box[2]); }
   void cut(bool for_weight) {
     for (int d = 0; d < 3; ++d) box[d] = larger(count[d], 1);
@@ -306,11 +317,16 @@ template <class T>
 double direct_cost(const ConvGeometry& g, ConvPass pass, bool packed) {
   const Plan<T> p(g, pass);
   constexpr int L = kLanes<T>;
-  const double weights = static_cast<double>(g.groups * g.c * g.m * p.taps);
-  const double outputs = static_cast<double>(g.n * g.out[0] * g.out[1] * g.out[2]);
-  const double fill = p.by_width ? 1.0 : static_cast<double>(p.m) / static_cast<double>(ceil_div(p.m, L) * L);
-  return outputs * weights / (L * fill * kReached) + read_cost(weights * sizeof(T)) +
-         (packed ? 0 : 3.5 * weights / L * 4);
+  const double weights = static_cast<double>(p.groups * p.c * p.m * p.taps);
+  const double k = static_cast<double>(p.c * p.taps) / static_cast<double>(p.phases());
+  const double products = static_cast<double>(p.n * p.groups * p.m * p.dst_plane()) * k;
+  // The share of lanes that do work, and what the end of a tile takes: a transposition, or stores across.
+  const int64_t across = p.by_width ? p.count[2] : p.m;
+  const double lanes = static_cast<double>(across) / static_cast<double>(ceil_div(across, L) * L);
+  const double end = !p.by_width ? 20 : p.axis[2].dst_step() == 1 ? 6 : 40;
+  const double reached = !p.by_width && p.m <= L ? 0.7 : kReached;  // tiles one vector wide wait for their loads
+  return products / (L * lanes * reached) * (1 + end / k) + read_cost(weights * sizeof(T)) +
+         (packed ? 0 : 14 * weights / L);
 }
 
 }  // namespace

@@ -141,28 +141,6 @@ void transform_input(const Pass<M>& p, const T* src, int64_t begin, int64_t end,
   }
 }
 
-// `count` elements of up to L channels, from vectors of channels to planes.
-void spread_result(const T* from, int64_t count, int64_t channels, V<T> bias, const Finish<T>& finish, T* dst,
-                   int64_t plane) {
-  for (int64_t i = 0; i < count; i += L) {
-    const size_t n = static_cast<size_t>(smaller(L, count - i));
-    V<T> rows[L];
-#pragma GCC unroll 16
-    for (int j = 0; j < L; ++j) rows[j] = load(from + (i + j) * L) + bias;
-    transpose<T>(rows);
-    T* at = dst + i;
-#pragma GCC unroll 16
-    for (int j = 0; j < L; ++j)
-      if (j < channels) {
-        if (finish.any) rows[j] = finish(rows[j], at + j * plane, n);
-        if (n == L)
-          store(at + j * plane, rows[j]);
-        else
-          store_n(at + j * plane, rows[j], n);
-      }
-  }
-}
-
 // The outputs of strips [begin, end), of the channels of one panel. `dst`: of the first image, of the panel's first
 // channel.
 template <int M>
@@ -198,10 +176,10 @@ void transform_output(const Pass<M>& p, const T* product, int64_t begin, int64_t
       const int64_t here = smaller(L, width - k);
       const V<T> start = bias ? load_n(bias + k, static_cast<size_t>(here)) : V<T>{};
       if (columns == p.dst.width) {
-        spread_result(result, rows * columns, here, start, finish, image, plane);
+        spread_lanes<T>(result, rows * columns, here, start, finish, image, plane);
       } else {
         for (int64_t y = 0; y < rows; ++y)
-          spread_result(result + y * columns * L, columns, here, start, finish, image + y * p.dst.width, plane);
+          spread_lanes<T>(result + y * columns * L, columns, here, start, finish, image + y * p.dst.width, plane);
       }
     }
     product += part.tiles() * kN;

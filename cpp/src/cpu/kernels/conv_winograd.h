@@ -14,7 +14,7 @@
 // A NaN or an infinity in x spreads over the tiles that read it.
 #pragma once
 
-#include "cpu/kernels/conv_plan.h"
+#include "cpu/kernels/conv_lanes.h"
 
 namespace lanner::cpu::LANNER_ISA {
 namespace {
@@ -116,10 +116,6 @@ LANNER_BOTH_WAYS(weight_grad, M + 2, 3)
 
 // ---- tiles --------------------------------------------------------------------------------------------------
 
-struct Plane {
-  int64_t height, width;
-};
-
 // Rows [top, bottom) of tiles of one image, of columns [left, right).
 struct Part {
   int64_t image, top, bottom, left, right;
@@ -148,71 +144,6 @@ inline Tiling tiling_of(int64_t n, int64_t height, int64_t width, int m, int64_t
   t.strips = larger(1, smaller(most_tiles / t.columns, t.all_strips()));
   return t;
 }
-
-// ---- between planes of channels and vectors of channels -------------------------------------------------------
-
-// A part of up to kLanes channels of src, `channel_step` apart, as vectors of channels: element (y, x) of the part at
-// to + (y * pitch + x) * L. Outside of the image it is zero.
-template <class T>
-struct Gathered {
-  static constexpr int L = kLanes<T>;
-  T* to;
-  int64_t pitch = 0;
-  int64_t clip[7] = {-1, -1, -1, -1, -1, -1, -1};  // of the part that `to` holds
-
-  void gather(const T* src, int64_t channels, int64_t channel_step, const Plane& p, int64_t y0, int64_t rows,
-              int64_t x0, int64_t columns) {
-    pitch = columns;
-    const int64_t top = smaller(rows, larger(0, -y0)), left = smaller(columns, larger(0, -x0));
-    const int64_t bottom = larger(top, smaller(rows, p.height - y0)),
-                  right = larger(left, smaller(columns, p.width - x0));
-    // What lies outside is still zero where the part before had the same place in its image.
-    const int64_t now[7] = {rows, columns, top, left, bottom, right, channels};
-    bool same = true;
-    for (int i = 0; i < 7; ++i) same = same && now[i] == clip[i], clip[i] = now[i];
-    if (!same && (top > 0 || left > 0 || bottom < rows || right < columns)) zero_elements(to, rows * columns * L);
-    if (bottom == top || right == left) return;
-    const T* from = src + (y0 + top) * p.width + x0 + left;
-    T* at = to + (top * pitch + left) * L;
-    if (right - left == p.width) {
-      spread(from, channels, channel_step, (bottom - top) * p.width, p.width, at);
-    } else {
-      for (int64_t y = top; y < bottom; ++y, from += p.width, at += pitch * L)
-        spread(from, channels, channel_step, right - left, right - left, at);
-    }
-  }
-
- private:
-  // `count` elements, of rows of `width`.
-  void spread(const T* from, int64_t channels, int64_t channel_step, int64_t count, int64_t width, T* at) {
-    int64_t left = width;
-    for (int64_t i = 0; i < count; i += L) {
-      const int n = static_cast<int>(smaller(L, count - i));
-      V<T> rows[L];
-#pragma GCC unroll 16
-      for (int j = 0; j < L; ++j) {
-        const T* p = from + j * channel_step + i;
-        rows[j] = j >= channels ? V<T>{} : n == L ? load(p) : load_n(p, static_cast<size_t>(n));
-      }
-      transpose<T>(rows);
-      if (left >= L && n == L) {
-#pragma GCC unroll 16
-        for (int j = 0; j < L; ++j) store(at + j * L, rows[j]);
-        at += L * L;
-        left -= L;
-        if (left == 0) left = width, at += (pitch - width) * L;
-        continue;
-      }
-#pragma GCC unroll 16
-      for (int j = 0; j < L; ++j)
-        if (j < n) {
-          store(at, rows[j]);
-          at += L;
-          if (--left == 0) left = width, at += (pitch - width) * L;
-        }
-    }
-  }
-};
 
 template <int M>
 double winograd_cost(const ConvGeometry& g, ConvPass pass, bool packed) {

@@ -1,0 +1,270 @@
+// Vectors of samples: for few channels and small planes, where neither channels nor columns fill a vector. A task takes
+// kLanes samples of a group, puts them side by side, and then any kernel, stride and width is one loop over whole
+// vectors.
+#include "cpu/kernels/conv_internal.h"
+#include "cpu/kernels/conv_lanes.h"
+#include "cpu/kernels/conv_pack.h"
+
+namespace lanner::cpu::LANNER_ISA {
+namespace {
+
+// What the samples of a task may take: half of a second-level cache.
+constexpr int64_t kSamplesBytes = 512 * 1024;
+// Moving a vector between planes and vectors of samples takes so many FMAs.
+constexpr double kMove = 7;
+
+template <class T>
+bool serves(const ConvGeometry& g, const Plan<T>& p) {
+  return g.n > kLanes<T> / 2 && g.in[0] == 1 && g.out[0] == 1 && g.kernel[0] == 1 && g.pad[0] == 0 &&
+         p.c * p.channel_pitch * kVectorBytes <= kSamplesBytes &&
+         p.panel * p.dst_plane() * kVectorBytes <= kSamplesBytes;
+}
+
+// `reached`: the share of the peak in the loop over k; `end`: FMAs that the end of a tile takes.
+template <class T>
+double samples_cost(const ConvGeometry& g, const Plan<T>& p, double reached, double end) {
+  if (!serves(g, p)) return __builtin_inf();
+  const double k = static_cast<double>(p.c * p.taps) / static_cast<double>(p.phases());
+  const double products = static_cast<double>(p.m * p.dst_plane()) * k;
+  const double moves = static_cast<double>(p.c * p.channel_pitch + p.m * p.dst_plane());
+  return static_cast<double>(g.groups * ceil_div(g.n, kLanes<T>)) *
+         (products / reached * (1 + end / k) + moves * kMove);
+}
+
+// ---- the forward pass and the input gradient --------------------------------------------------------------------
+
+template <class T>
+double cost(const ConvGeometry& g, ConvPass pass, bool) {
+  return samples_cost(g, Plan<T>::by_samples(g, pass), 0.9, 6);
+}
+
+template <class T>
+int64_t packed_elements(const ConvGeometry& g, ConvPass pass) {
+  const auto p = Plan<T>::by_samples(g, pass);
+  return p.groups * p.packed_group();
+}
+
+template <class T>
+int64_t pack_items(const ConvGeometry& g, ConvPass pass) {
+  const auto p = Plan<T>::by_samples(g, pass);
+  return p.groups * p.panels;
+}
+
+template <class T>
+void pack(const ConvGeometry& g, ConvPass pass, const T* weight, int64_t begin, int64_t end, T* packed) {
+  pack_weight(Plan<T>::by_samples(g, pass), weight, begin, end, packed);
+}
+
+template <class T>
+int64_t tasks(const ConvGeometry& g, ConvPass pass) {
+  return g.out[1] * g.out[2] * (pass == ConvPass::Forward ? g.m : g.c) * g.groups * ceil_div(g.n, kLanes<T>) == 0
+             ? 0
+             : g.groups * ceil_div(g.n, kLanes<T>);
+}
+
+// Of a task: src as vectors, dst of one panel of channels, and where each (c, tap) and each position lies in them.
+template <class T>
+struct Space {
+  T *src, *dst;
+  int32_t *offset, *from, *to, *lanes;
+  int64_t bytes;
+  Space(const Plan<T>& p, void* workspace) {
+    char* const begin = static_cast<char*>(workspace);
+    char* at = begin;
+    const auto take = [&](int64_t size) {
+      char* const here = at;
+      at += align64(size);
+      return here;
+    };
+    src = reinterpret_cast<T*>(take(p.c * p.channel_pitch * kVectorBytes));
+    dst = reinterpret_cast<T*>(take((p.panel * p.dst_plane() + kLanes<T>)*kVectorBytes));
+    offset = reinterpret_cast<int32_t*>(take(p.c * p.taps * 4));
+    from = reinterpret_cast<int32_t*>(take(p.dst_plane() * 4));
+    to = reinterpret_cast<int32_t*>(take(p.dst_plane() * 4));
+    lanes = reinterpret_cast<int32_t*>(take(p.dst_plane() * 4));
+    bytes = at - begin;
+  }
+};
+
+template <class T>
+int64_t workspace_bytes(const ConvGeometry& g, ConvPass pass) {
+  return Space<T>(Plan<T>::by_samples(g, pass), nullptr).bytes;
+}
+
+// Up to kLanes samples of all channels of a group, with their borders. `first`: what `to` holds is of another shape.
+template <class T>
+void gather_samples(const Plan<T>& p, const T* src, int64_t samples, bool first, T* to, Gathered<T>& patch) {
+  const int64_t plane = p.src_plane();
+  for (int64_t c = 0; c < p.c; ++c) {
+    patch.to = to + c * p.channel_pitch * kLanes<T>;
+    if (first) patch.clip[0] = -1;
+    patch.gather(src + c * plane, samples, p.groups * p.c * plane, {p.axis[1].src, p.axis[2].src}, p.first[1],
+                 p.extent(1, p.box[1]), p.first[2], p.extent(2, p.box[2]));
+  }
+}
+
+template <class T>
+void build_tables(const Plan<T>& p, const Space<T>& space) {
+  constexpr int L = kLanes<T>;
+  int32_t *o = space.offset, *f = space.from, *t = space.to;
+  for (int64_t i = 0; i < p.dst_plane(); ++i) space.lanes[i] = L;
+  for (int64_t phase = 0; phase < p.phases(); ++phase) {
+    const int64_t taps = p.taps_of(phase), y0 = p.phase_of(phase, 1), x0 = p.phase_of(phase, 2);
+    each_tap(p, phase, [&](int64_t i, int64_t, int64_t, int64_t y, int64_t x) {
+      for (int64_t c = 0; c < p.c; ++c)
+        o[c * taps + i] = static_cast<int32_t>((c * p.channel_pitch + y * p.pitch[1] + x) * L);
+    });
+    o += p.c * taps;
+    for (int64_t y = 0; y < p.axis[1].count(y0); ++y)
+      for (int64_t x = 0; x < p.axis[2].count(x0); ++x) {
+        *f++ = static_cast<int32_t>((y * p.axis[1].src_step() * p.pitch[1] + x * p.pitch[2]) * L);
+        *t++ =
+            static_cast<int32_t>(((y0 + y * p.axis[1].dst_step()) * p.axis[2].dst + x0 + x * p.axis[2].dst_step()) * L);
+      }
+  }
+}
+
+template <class T>
+void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
+  constexpr int L = kLanes<T>;
+  const auto p = Plan<T>::by_samples(args.geometry, args.pass);
+  const Space<T> space(p, workspace);
+  const Finish<T> finish(args.epilogue, args.dst), later(Epilogue<T>{}, nullptr);
+  build_tables(p, space);
+  Gathered<T> patch{space.src};
+  const int64_t plane = p.dst_plane();
+  int64_t before = -1;
+  for (int64_t task = begin; task < end; ++task) {
+    const int64_t group = task % p.groups, sample = task / p.groups * L, samples = smaller(L, p.n - sample);
+    gather_samples(p, args.src + (sample * p.groups + group) * p.c * p.src_plane(), samples, samples != before,
+                   space.src, patch);
+    before = samples;
+    for (int64_t panel = 0; panel < p.panels; ++panel) {
+      const int64_t m0 = panel * p.panel;
+      const int rows = static_cast<int>(p.height(panel));
+      const T* packed = args.packed + group * p.packed_group();
+      const T* const bias = args.epilogue.bias_per_row ? args.epilogue.bias_per_row + group * p.m + m0 : nullptr;
+      const int32_t *offset = space.offset, *from = space.from, *to = space.to;
+      const int step = width_vectors(rows);
+      for (int64_t phase = 0; phase < p.phases(); ++phase) {
+        const int64_t k = p.c * p.taps_of(phase);
+        const int64_t positions = p.axis[1].count(p.phase_of(phase, 1)) * p.axis[2].count(p.phase_of(phase, 2));
+        for (int64_t i = 0; i < positions; i += step) {
+          const int here = static_cast<int>(smaller(step, positions - i));
+          const T* at[8];
+          for (int j = 0; j < 8; ++j) at[j] = space.src + from[i + (j < here ? j : here - 1)];
+          kWidthTiles<T>.of[rows](k, at, offset, packed + m0 * k,
+                                  {space.dst, plane * L, 1, to + i, space.lanes, here, bias, later});
+        }
+        offset += k, from += positions, to += positions;
+        packed += p.packed_channels() * k;
+      }
+      for (int64_t i = 0; i < rows; ++i)
+        spread_lanes<T>(space.dst + i * plane * L, plane, samples, V<T>{}, finish,
+                        args.dst + ((sample * p.groups + group) * p.m + m0 + i) * plane, p.groups * p.m * plane);
+    }
+  }
+}
+
+// ---- the weight gradient: dot products over positions and samples -------------------------------------------------
+
+template <class T>
+double weight_cost(const ConvGeometry& g) {
+  return samples_cost(g, Plan<T>::by_samples(g, ConvPass::Forward), 0.75, 0);
+}
+
+template <class T>
+int64_t rounds(const ConvGeometry&) {
+  return 1;
+}
+
+template <class T>
+int64_t weight_elements(const ConvGeometry& g) {
+  return g.groups * g.m * g.c * g.kernel[1] * g.kernel[2];
+}
+
+template <class T>
+int64_t partial_elements(const ConvGeometry& g) {
+  return ceil_div(g.n, kLanes<T>) * weight_elements<T>(g);
+}
+
+template <class T>
+int64_t weight_tasks(const ConvGeometry& g) {
+  return g.groups * ceil_div(g.n, kLanes<T>);
+}
+
+template <class T>
+int64_t weight_workspace_bytes(const ConvGeometry& g) {
+  return workspace_bytes<T>(g, ConvPass::Forward);
+}
+
+// The sums of a task, [m, c, tap], go to where dw has them.
+template <class T>
+void weight_run(const ConvGeometry& g, int64_t, const T* x, const T* dy, T* partial, int64_t begin, int64_t end,
+                void* workspace) {
+  constexpr int L = kLanes<T>;
+  const auto p = Plan<T>::by_samples(g, ConvPass::Forward);
+  const Space<T> space(p, workspace);
+  build_tables(p, space);
+  Gathered<T> patch{space.src}, gradient{space.dst};
+  const int64_t plane = p.dst_plane(), k = p.c * p.taps;
+  int64_t before = -1;
+  for (int64_t task = begin; task < end; ++task) {
+    const int64_t group = task % p.groups, block = task / p.groups;
+    const int64_t sample = block * L, samples = smaller(L, p.n - sample);
+    gather_samples(p, x + (sample * p.groups + group) * p.c * p.src_plane(), samples, samples != before, space.src,
+                   patch);
+    before = samples;
+    T* const sums = partial + (block * p.groups + group) * p.m * k;
+    zero_elements(sums, p.m * k);
+    for (int64_t m = 0; m < p.m; m += kDotRows) {
+      const int rows = static_cast<int>(smaller(kDotRows, p.m - m));
+      for (int i = 0; i < rows; ++i) {
+        gradient.to = space.dst + i * plane * L;
+        gradient.gather(dy + ((sample * p.groups + group) * p.m + m + i) * plane, samples, p.groups * p.m * plane,
+                        {p.axis[1].dst, p.axis[2].dst}, 0, p.axis[1].dst, 0, p.axis[2].dst);
+      }
+      const int step = dot_columns(rows);
+      for (int64_t i = 0; i < k; i += step) {
+        const int here = static_cast<int>(smaller(step, k - i));
+        const T* column[kDotColumns];
+        for (int j = 0; j < kDotColumns; ++j) column[j] = space.src + space.offset[i + (j < here ? j : here - 1)];
+        dot_tile_of<T>(rows)(plane, plane, 0, space.dst, plane * L, column, space.from, here, sums + m * k + i, k);
+      }
+    }
+  }
+}
+
+template <class T>
+int64_t finish_items(const ConvGeometry& g) {
+  return ceil_div(weight_elements<T>(g), kLanes<T>);
+}
+
+template <class T>
+void finish(const ConvGeometry& g, int64_t, T* partial, T* dw, int64_t begin, int64_t end) {
+  constexpr int L = kLanes<T>;
+  const int64_t elements = weight_elements<T>(g), blocks = ceil_div(g.n, L);
+  for (int64_t i = begin * L; i < smaller(end * L, elements); i += L) {
+    const size_t n = static_cast<size_t>(smaller(L, elements - i));
+    V<T> sum{};
+    for (int64_t block = 0; block < blocks; ++block) sum += load_n(partial + block * elements + i, n);
+    store_n(dw + i, sum, n);
+  }
+}
+
+template <class T>
+constexpr ConvFunctions<T> kFunctions = {cost<T>,  packed_elements<T>, pack_items<T>, pack<T>,
+                                         tasks<T>, workspace_bytes<T>, run<T>};
+template <class T>
+constexpr ConvWeightFunctions<T> kWeightFunctions = {
+    weight_cost<T>, partial_elements<T>, rounds<T>, weight_tasks<T>, weight_workspace_bytes<T>,
+    weight_run<T>,  finish_items<T>,     finish<T>};
+
+}  // namespace
+
+const ConvFunctions<float> conv_samples_f32 = kFunctions<float>;
+const ConvFunctions<double> conv_samples_f64 = kFunctions<double>;
+const ConvWeightFunctions<float> conv_samples_weight_f32 = kWeightFunctions<float>;
+const ConvWeightFunctions<double> conv_samples_weight_f64 = kWeightFunctions<double>;
+
+}  // namespace lanner::cpu::LANNER_ISA
