@@ -448,23 +448,25 @@ void FusedKernel::reduce(const Pointers& base, std::span<const Tensor> out) cons
     }
     run_tiles(base, slice);
   });
-  const Workspace total(static_cast<size_t>(kept_) * sizeof(double));
+  const Workspace memory(slices == 1 ? 0 : static_cast<size_t>(kept_) * sizeof(double));
   for (int o = 0; o < program_.outputs; ++o) {
     const Program::Reduction kind = program_.output[o].reduction;
     if (kind == Program::Reduction::None) continue;
-    double* const t = total.as<double>();
-    std::fill_n(t, kept_, identity(kind));
-    for (int64_t s = 0; s < slices; ++s) {
-      int64_t first, last;
-      kept_of(s, &first, &last);
-      const double* const part = place(o, s, first);
-      combine(kind, part + first, t + first, last - first + 1);
+    double* const total = slices == 1 ? place(o, 0, 0) : memory.as<double>();
+    if (slices != 1) {
+      std::fill_n(total, kept_, identity(kind));
+      for (int64_t s = 0; s < slices; ++s) {
+        int64_t first, last;
+        kept_of(s, &first, &last);
+        combine(kind, place(o, s, first) + first, total + first, last - first + 1);
+      }
     }
-    const double divisor = kind == Program::Reduction::Mean ? static_cast<double>(reduced_) : 1;
+    if (kind == Program::Reduction::Mean)
+      for (int64_t k = 0; k < kept_; ++k) total[k] /= static_cast<double>(reduced_);
     with_float_type(out[static_cast<size_t>(o)].dtype(), [&](auto zero) {
       using T = decltype(zero);
       T* const y = out[static_cast<size_t>(o)].data<T>();
-      for (int64_t k = 0; k < kept_; ++k) y[k] = static_cast<T>(t[k] / divisor);
+      for (int64_t k = 0; k < kept_; ++k) y[k] = static_cast<T>(total[k]);
     });
   }
 }

@@ -1,16 +1,13 @@
 #include "cpu/kernels/fused.h"
 
 #include "cpu/kernels/lines.h"
+#include "cpu/transpose.h"
 
 namespace lanner::cpu::LANNER_ISA {
 namespace {
 
 // Rows of a column added up in the tile's precision before they are added in float64.
 constexpr int64_t kRun = 16;
-
-// As many float64 as a vector of T has lanes: two registers for float32.
-template <class T>
-using Wide [[gnu::vector_size(sizeof(double) * kLanes<T>)]] = double;
 
 template <class T, bool kSquares>
 struct Sum {
@@ -72,24 +69,39 @@ void reduce_rows(const void* from, int64_t rows, int64_t columns, int64_t row, d
   }
 }
 
+// to[i] is combined with a[i]: two vectors of float64 for one of float32.
+template <class O>
+LANNER_INLINE void join(double* to, V<double> a) {
+  store(to, O::combine(load(to), a));
+}
+template <class O, int... I>
+LANNER_INLINE void join_halves(double* to, V<float> a, Indices<I...>) {
+  constexpr int kHalf = kLanes<double>;
+  join<O>(to, __builtin_convertvector(__builtin_shufflevector(a, a, I...), V<double>));
+  join<O>(to + kHalf, __builtin_convertvector(__builtin_shufflevector(a, a, (I + kHalf)...), V<double>));
+}
+template <class O>
+LANNER_INLINE void join(double* to, V<float> a) {
+  join_halves<O>(to, a, typename MakeIndices<kLanes<double>>::type{});
+}
+
 template <class T, class O>
 void reduce_columns(const void* from, int64_t rows, int64_t columns, int64_t row, double* kept, int64_t) {
   constexpr int64_t L = kLanes<T>;
   const T* const x = static_cast<const T*>(from);
   for (int64_t first = 0; first < rows; first += kRun) {
     const int64_t last = rows - first < kRun ? rows : first + kRun;
-    each_vector<T>(columns, [&](auto v, int64_t i) {
-      V<T> a = O::map(v.load(x + first * row + i));
-      for (int64_t r = first + 1; r < last; ++r) a = O::combine(a, O::map(v.load(x + r * row + i)));
-      if (columns - i >= L) {
-        Wide<T> k;
-        __builtin_memcpy(&k, kept + i, sizeof k);
-        k = O::combine(k, __builtin_convertvector(a, Wide<T>));
-        __builtin_memcpy(kept + i, &k, sizeof k);
-        return;
-      }
-      for (int64_t k = 0; k < columns - i; ++k) kept[i + k] = O::join(kept[i + k], static_cast<double>(a[k]));
-    });
+    int64_t i = 0;
+    for (; i + L <= columns; i += L) {
+      V<T> a = O::map(load(x + first * row + i));
+      for (int64_t r = first + 1; r < last; ++r) a = O::combine(a, O::map(load(x + r * row + i)));
+      join<O>(kept + i, a);
+    }
+    if (i == columns) continue;
+    const Part<T> part{columns - i};
+    V<T> a = O::map(part.load(x + first * row + i));
+    for (int64_t r = first + 1; r < last; ++r) a = O::combine(a, O::map(part.load(x + r * row + i)));
+    for (int64_t k = 0; k < columns - i; ++k) kept[i + k] = O::join(kept[i + k], static_cast<double>(a[k]));
   }
 }
 
