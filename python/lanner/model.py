@@ -22,6 +22,7 @@ from lanner.progress import Progress, epoch_line
 from lanner.steps import Judged, Steps
 
 if TYPE_CHECKING:
+    from lanner.plan import Plan
     from lanner.summary import Summary
 
 __all__ = ["Model"]
@@ -299,6 +300,17 @@ class Model:
         if verbose:
             print(table)
         return table
+
+    @property
+    def plans(self) -> dict[str, Plan]:
+        """How "fit", "evaluate" and "predict" run, as far as they did: the plans of their last batches.
+
+        >>> model = ln.Model(ln.nn.Linear(3, 2))
+        >>> y = model.predict(ln.ones((5, 3)))
+        >>> model.plans["predict"].kernels
+        ['linear']
+        """
+        return {} if self._compiled is None else self._compiled.plans()
 
     def _likely_dtype(self) -> str:
         first = next((m for m in self.net.modules() if not list(m.children())), None)

@@ -10,6 +10,7 @@ from lanner._core import Tensor
 from lanner.compiled import Compiled
 from lanner.nn.module import Module
 from lanner.nn.parameter import overwrite
+from lanner.plan import Plan
 
 if TYPE_CHECKING:
     from lanner.model import Model
@@ -56,19 +57,24 @@ class Steps:
     def train(self, inputs: tuple[Tensor, ...], target: Tensor | None, guarded: bool) -> Judged | float:
         """One update; of a loss that is NaN or infinite, where `guarded`, there is none, and it is returned."""
         if not guarded:
-            return self._get("train", self._train)(inputs, target)  # type: ignore[no-any-return]
+            return self._get("fit", self._train)(inputs, target)  # type: ignore[no-any-return]
         try:
-            return self._get("guarded", self._train_guarded, _halts=True)(inputs, target)  # type: ignore[no-any-return]
+            return self._get("fit, guarded", self._train_guarded, _halts=True)(inputs, target)  # type: ignore[no-any-return]
         except _core.Halted:
             return float(self._seen.item())
 
     def judge(self, inputs: tuple[Tensor, ...], target: Tensor | None) -> Judged:
         """Loss and metrics alone."""
-        return self._get("judge", self._judge)(inputs, target)  # type: ignore[no-any-return]
+        return self._get("evaluate", self._judge)(inputs, target)  # type: ignore[no-any-return]
 
     def predict(self, *inputs: Tensor) -> Any:
         """The net's output in evaluation mode, whatever mode its modules are in; float16 and bfloat16 as float32."""
         return self._get("predict", self._predict, _sets_modes=True)(*inputs)
+
+    def plans(self) -> dict[str, Plan]:
+        """The plans used last, by the method of `Model` that used them."""
+        used = {name.partition(",")[0]: compiled.plan for name, compiled in self._compiled.items()}
+        return {name: plan for name, plan in used.items() if plan is not None}
 
     def _get(self, name: str, function: Callable[..., Any], **options: bool) -> Compiled:
         compiled = self._compiled.get(name)
