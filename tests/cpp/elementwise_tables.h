@@ -33,4 +33,19 @@ std::vector<T> run(const cpu::KernelTable& table, const char* name, const std::v
   return y;
 }
 
+// Of two inputs.
+template <class T>
+std::vector<T> run(const cpu::KernelTable& table, const char* name, const std::vector<T>& x, const std::vector<T>& y) {
+  std::vector<T> z(x.size());
+  cpu::Block b;
+  b.rows = 1;
+  b.columns = static_cast<int64_t>(x.size());
+  b.out = z.data();
+  b.in[0] = x.data();
+  b.in[1] = y.data();
+  b.in_step[0] = b.in_step[1] = 1;
+  kernel(table, name).fn[static_cast<int>(DTypeOf<T>::value)](b);
+  return z;
+}
+
 }  // namespace lanner::test

@@ -151,6 +151,36 @@ TEST(Math, Activations) {
   }
 }
 
+TEST(Math, PowersAsInC) {
+  const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> points = {0,       1e-45f, 1e-38f, 0.3f, 0.5f,    1,        1.5f,  2,   3,  4,
+                                     1.0e10f, 3e38f,  127,    128,  8388607, 16777215, 1e-3f, inf, nan};
+  std::vector<float> x, y;
+  for (float a : points)
+    for (float b : points)
+      for (int signs = 0; signs < 4; ++signs) {
+        x.push_back(signs & 1 ? -a : a);
+        y.push_back(signs & 2 ? -b : b);
+      }
+  std::mt19937 random(1);
+  std::uniform_real_distribution<float> exponent(-20, 20), power(-30, 30);
+  for (int i = 0; i < 20000; ++i) {
+    x.push_back(std::exp2(exponent(random)));
+    y.push_back(i % 2 ? power(random) : std::round(power(random)));
+    if (i % 3 == 0) x.back() = -x.back();
+  }
+  for (const cpu::KernelTable* table : cpu::available()) {
+    const std::vector<float> p = test::run(*table, "pow", x, y);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double expected = std::pow(static_cast<double>(x[i]), static_cast<double>(y[i]));
+      ASSERT_LE((ulps<float, double>(p[i], expected)), 1) << table->isa << " " << x[i] << " to " << y[i];
+      if (p[i] == 0) {
+        ASSERT_EQ(std::signbit(p[i]), std::signbit(expected)) << table->isa << " " << x[i] << " to " << y[i];
+      }
+    }
+  }
+}
+
 TEST(Math, SignOfZeroIsKept) {
   for (const cpu::KernelTable* table : cpu::available())
     for (const char* name : {"expm1", "log1p", "sin", "tan", "asin", "atan", "sinh", "tanh", "asinh", "atanh", "erf",

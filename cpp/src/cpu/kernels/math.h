@@ -351,6 +351,33 @@ LANNER_INLINE Vector cos(Vector x) {
   return y;
 }
 
+// ---- powers ---------------------------------------------------------------------------------------------------------
+
+// exp(y log|x|) in float64: the exponent, 104 at most where it matters, keeps digits enough to be right in float32. The
+// rest is the sign and the points where C's pow gives something else.
+LANNER_INLINE F32 pow(F32 x, F32 y) {
+  const F32 one = splat32(1), magnitude = abs(x);
+  HalfF32 base[2], exponent[2];
+  __builtin_memcpy(base, &magnitude, sizeof base);
+  __builtin_memcpy(exponent, &y, sizeof exponent);
+  for (int i = 0; i < 2; ++i) {
+    const F64 power = __builtin_convertvector(exponent[i], F64) * log(__builtin_convertvector(base[i], F64));
+    base[i] = __builtin_convertvector(exp(power), HalfF32);
+  }
+  F32 p;
+  __builtin_memcpy(&p, base, sizeof p);
+  const I32 is_integer = rint(y) == y;
+  const F32 half = y * splat32(0.5);
+  p = select(is_integer & (rint(half) != half), copysign(p, x), p);
+  const I32 is_finite = magnitude < splat32(__builtin_inf());
+  p = select((x < F32{}) & is_finite & ~is_integer, splat32(__builtin_nan("")), p);
+  p = select((magnitude == one) & (abs(y) == splat32(__builtin_inf())), one, p);
+  return select((x == one) | (y == F32{}), one, p);
+}
+LANNER_INLINE F64 pow(F64 x, F64 y) {
+  return by_lane<double>(x, y, [](double a, double b) { return __builtin_pow(a, b); });
+}
+
 // ---- the rarer ones, from the C library -----------------------------------------------------------------------------
 
 #define LANNER_BY_LANE(name)                                                  \
@@ -378,7 +405,6 @@ LANNER_BY_LANE(atanh)
   LANNER_INLINE F64 name(F64 x, F64 y) {                                                     \
     return by_lane<double>(x, y, [](double a, double b) { return __builtin_##name(a, b); }); \
   }
-LANNER_BY_LANE_2(pow)
 LANNER_BY_LANE_2(atan2)
 LANNER_BY_LANE_2(hypot)
 #undef LANNER_BY_LANE_2
