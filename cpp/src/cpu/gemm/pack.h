@@ -52,9 +52,9 @@ void pack_panel(int64_t k, int width, const T* from, int64_t k_stride, int64_t j
   }
 }
 
-// The panels of A are of one height too, rather than kMR and a low remainder.
-inline int panel_height(int64_t rows) {
-  const int64_t panels = (rows + kMR - 1) / kMR;
+// The panels of A are of one height too, rather than `most` and a low remainder.
+inline int panel_height(int64_t rows, int most = kMR) {
+  const int64_t panels = (rows + most - 1) / most;
   return static_cast<int>((rows + panels - 1) / panels);
 }
 
