@@ -170,6 +170,7 @@ void Trace::undo() {
   for (const RecordingNotes::Leaf& noted : notes_.leaves)
     if (const auto leaf = noted.leaf.lock()) leaf->grad = noted.before;
   set_random_state(random_start_);
+  release_cached_memory();  // of what ran op by op; the plan has an arena of its own
 }
 
 }  // namespace lanner::plan
