@@ -15,7 +15,7 @@ constexpr int L = kLanes<T>, kN = kNR<T>;
 
 // What V and the products of a block may take: most of a second-level cache of 1 MiB. But a block has at least
 // kLeastTiles where there are so many, for each to read the weights from the third level.
-constexpr int64_t kBlockBytes = 768 * 1024, kLeastTiles = 2 * kMR;
+constexpr int64_t kBlockBytes = 768 * 1024, kLeastTiles = 2 * kMR, kWeightsKept = 1024 * 1024;
 
 template <int M>
 struct Pass {
@@ -39,16 +39,23 @@ struct Pass {
     weight_k = turned ? 9 : c * 9, weight_c = turned ? k * 9 : 9;
     channels = ceil_div(c, L) * L;
     panels = ceil_div(k, kN);
+    // One vector more than a multiple of the cache's way: the points of a tile are written in turn.
+    weight_step = c * kN + L;
     const int64_t fit = kBlockBytes / static_cast<int64_t>(sizeof(T)) / (P * (channels + kN));
-    tiling = tiling_of(g.n, dst.height, dst.width, M, larger(fit, kLeastTiles));
+    // Where the tiles are few, smaller blocks for more threads, unless each would read weights past the second-level
+    // cache: then their panels are shared out.
+    const int64_t tiles = g.n * ceil_div(dst.height, M) * ceil_div(dst.width, M);
+    int64_t most = larger(fit, kLeastTiles);
+    if (panels * panel_elements() * static_cast<int64_t>(sizeof(T)) <= kWeightsKept)
+      most = smaller(most, larger(kMR, ceil_div(tiles, kTasks / 4)));
+    tiling = tiling_of(g.n, dst.height, dst.width, M, most);
     panels_of_task = panels, panel_blocks = 1;
     // The input is then transformed by each of the blocks, so that few of them is best.
     for (int64_t tasks = tiling.blocks() * groups; tasks * panel_blocks < kTasks / 4 && panels_of_task > 1;) {
       panels_of_task = ceil_div(panels_of_task, 2);
       panel_blocks = ceil_div(panels, panels_of_task);
     }
-    // One vector more than a multiple of the cache's way: the points of a tile are written in turn.
-    weight_step = c * kN + L, input_step = tiling.most() * channels + L, product_step = tiling.most() * kN + L;
+    input_step = tiling.most() * channels + L, product_step = tiling.most() * kN + L;
   }
 
   int64_t panel_elements() const { return P * weight_step; }

@@ -142,6 +142,7 @@ inline Tiling tiling_of(int64_t n, int64_t height, int64_t width, int m, int64_t
   Tiling t{n, ceil_div(height, m), ceil_div(width, m), 0, 0};
   t.columns = larger(1, ceil_div(t.across, ceil_div(t.across, most_tiles)));
   t.strips = larger(1, smaller(most_tiles / t.columns, t.all_strips()));
+  t.strips = larger(1, ceil_div(t.all_strips(), larger(1, t.blocks())));  // blocks of one size
   return t;
 }
 
