@@ -5,7 +5,6 @@
 #include "lanner/ops/elementwise.h"
 #include "lanner/ops/reduce.h"
 #include "lanner/ops/shape.h"
-#include "lanner/parallel.h"
 #include "ops/conv_job.h"
 #include "ops/op.h"
 #include "ops/window.h"

@@ -1,9 +1,9 @@
 // Convolution (cross-correlation) over one to three spatial dimensions, its gradient by the input and by the weight,
 // with stride, padding, dilation and groups; float32 and float64. NC(D)HW; fewer spatial dimensions have leading ones.
 //
-// No im2col buffer: a task copies the patch of the input that it needs, zero borders included, into its workspace (or
-// reads x itself where nothing is padded), and the micro-kernels (conv_tile.h) reach each tap through a table of
-// offsets.
+// There are several ways (ConvWays). The direct sum has no im2col buffer: a task copies the patch of the input that it
+// needs, zero borders included, into its workspace (or reads x itself where nothing is padded), and the micro-kernels
+// (conv_tile.h) reach each tap through a table of offsets.
 #pragma once
 
 #include <stddef.h>
