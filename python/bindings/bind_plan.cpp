@@ -54,8 +54,8 @@ void bind_plan(py::module_& m) {
       .def(
           "blocks",
           [](const Plan& plan) {
-            py::list rows;
-            for (const PlanBlock& b : plan.blocks()) rows.append(py::make_tuple(b.offset, b.bytes, b.first, b.last));
+            std::vector<std::tuple<int64_t, int64_t, int, int>> rows;
+            for (const PlanBlock& b : plan.blocks()) rows.emplace_back(b.offset, b.bytes, b.first, b.last);
             return rows;
           },
           "(offset, bytes, first step, last step) of what is computed and used up inside, in the arena.")
