@@ -58,22 +58,23 @@ bool spin(Done done, Clock::time_point since, microseconds limit) {
 // A thread that is in a region already, where another would only wait.
 thread_local bool inside = false;
 
+// The caller takes slices from the front, workers from the back: what a thread computes in one region it finds in its own
+// cache in the next one, which is mostly cut alike.
 class alignas(64) Region {
  public:
   void open(int64_t slices, void (*body)(void*, int64_t), void* context) {
-    slices_ = slices;
     body_ = body;
     context_ = context;
-    state_.store(static_cast<uint64_t>(slices), std::memory_order_release);
+    state_.store(static_cast<uint64_t>(slices) * kBack, std::memory_order_release);
   }
 
   // Takes slices until none is left; false if there was none. Safe at any time, even on a region that is long closed:
   // nothing but `state_` is looked at before a slice is taken, and while one is, the region stays open.
   bool help() {
     uint64_t s = state_.load(std::memory_order_acquire);
-    if (!take(s, kWorker)) return false;
-    do run(s);
-    while (take(s));
+    if (!take(s, kWorker - kBack)) return false;
+    do run(static_cast<int64_t>(back(s)) - 1, s);
+    while (take(s, -kBack));
     const uint64_t before = state_.fetch_sub(kWorker, std::memory_order_acq_rel);
     if ((before & kAwaited) && (before & kWorkers) == kWorker) {
       left_.store(1, std::memory_order_release);
@@ -82,7 +83,7 @@ class alignas(64) Region {
     return true;
   }
   void work() {
-    for (uint64_t s = state_.load(std::memory_order_relaxed); take(s);) run(s);
+    for (uint64_t s = state_.load(std::memory_order_relaxed); take(s, kFront);) run(static_cast<int64_t>(front(s)), s);
   }
 
   // Waits for slices begun by workers; what they threw.
@@ -98,31 +99,35 @@ class alignas(64) Region {
     return std::exchange(failure_, nullptr);
   }
 
-  static constexpr uint64_t kSlices = (uint64_t{1} << 40) - 1;
+  static constexpr uint64_t kSlices = (uint64_t{1} << 26) - 1;
 
  private:
-  static constexpr uint64_t kWorker = kSlices + 1, kAwaited = uint64_t{1} << 63, kWorkers = kAwaited - kWorker;
+  // From the lowest bits: the first slice that is not begun, the one past the last, how many workers are inside, and
+  // whether the caller sleeps.
+  static constexpr uint64_t kFront = 1, kBack = kSlices + 1, kWorker = kBack * kBack, kAwaited = uint64_t{1} << 63,
+                            kWorkers = kAwaited - kWorker;
+  static uint64_t front(uint64_t s) { return s & kSlices; }
+  static uint64_t back(uint64_t s) { return s / kBack & kSlices; }
 
-  // One slice off, and `joining` on; s is the state before.
-  bool take(uint64_t& s, uint64_t joining = 0) {
-    while (s & kSlices)
-      if (state_.compare_exchange_weak(s, s - 1 + joining, std::memory_order_acq_rel, std::memory_order_acquire))
+  // Adds `change`, which takes a slice from one end, if there is one; s is the state before.
+  bool take(uint64_t& s, uint64_t change) {
+    while (front(s) < back(s))
+      if (state_.compare_exchange_weak(s, s + change, std::memory_order_acq_rel, std::memory_order_acquire))
         return true;
     return false;
   }
 
-  void run(uint64_t& s) {
+  void run(int64_t slice, uint64_t& s) {
     try {
-      body_(context_, slices_ - static_cast<int64_t>(s & kSlices));
+      body_(context_, slice);
     } catch (...) {
       if (!failed_.exchange(true)) failure_ = std::current_exception();
-      state_.fetch_and(~kSlices, std::memory_order_acq_rel);
+      state_.fetch_and(~(kWorker - 1), std::memory_order_acq_rel);
     }
     s = state_.load(std::memory_order_acquire);
   }
 
-  std::atomic<uint64_t> state_{0};  // slices not begun; how many workers are inside; whether the caller sleeps
-  int64_t slices_ = 0;
+  std::atomic<uint64_t> state_{0};
   void (*body_)(void*, int64_t) = nullptr;
   void* context_ = nullptr;
   std::exception_ptr failure_;
