@@ -272,3 +272,21 @@ def test_the_gradient_of_a_batch_norm_is_gated_while_it_is_read(kept):
     assert "gated_batch_norm_backward + leaky_relu_backward" in [step.name for step in plan.steps()]
     for a, b in zip(plan.run([x, g]), eager, strict=True):
         np.testing.assert_allclose(a.numpy(), b, atol=100 * EPS)
+
+
+def test_bf16_rounds_the_operands_of_products_and_nothing_else():
+    rng = np.random.default_rng(0)
+    x, w = (ln.tensor(rng.normal(size=s).astype(np.float32)) for s in ((2, 3, 8, 8), (4, 3, 3, 3)))
+    v = ln.tensor(rng.normal(size=(256, 5)).astype(np.float32))
+    x_rounded, w_rounded, v_rounded = (t.to(ln.bfloat16).to(ln.float32) for t in (x, w, v))
+
+    def f(x, w):
+        y = F.conv2d(x, w, padding=1)
+        return [y, ln.reshape(x_rounded, (2, -1))[:, :128] @ v_rounded[:128], ln.sum(x)]
+
+    recorder = _core.Recorder([x, w])
+    outputs = [t.detach() for t in f(*recorder.inputs)]
+    plan = recorder.finish(outputs, "bf16")
+    for got, wanted in zip(plan.run([x, w]), [*f(x_rounded, w_rounded)[:2], ln.sum(x)], strict=True):
+        np.testing.assert_allclose(got.numpy(), wanted.numpy(), atol=128 * 8 * EPS)
+    assert not np.allclose(plan.run([x, w])[0].numpy(), outputs[0].numpy(), atol=1e-4)

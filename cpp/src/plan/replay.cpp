@@ -180,10 +180,9 @@ class Program::Lease {
 
 Program::Program(Graph recorded, bool provisional, const PlanOptions& options)
     : recorded_(std::move(recorded)), graph_(recorded_), provisional_(provisional) {
+  if (options.bf16) use_bfloat16(graph_);
   simplify(graph_);
   if (options.fuse) fuse(graph_);
-  if (options.bf16)
-    for (Node& n : graph_.nodes) n.precision = Precision::BFloat16;
   layout_ = place(graph_);
   for (int v : graph_.outputs) {
     const int b = graph_.values[v].buffer;
