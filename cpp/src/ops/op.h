@@ -35,8 +35,9 @@ enum OpTrait : uint32_t {
   kVjpUsesOut1 = 1 << 17,
   kVjpUsesOut2 = 1 << 18,
   kVjpUsesOut = 0x7 << 16,
-  kRandom = 1 << 20,    // its attributes begin with a RandomState
-  kPrepares = 1 << 21,  // has a prepare_Name
+  kRandom = 1 << 20,     // its attributes begin with a RandomState
+  kPrepares = 1 << 21,   // has a prepare_Name
+  kSkipsOut1 = 1 << 22,  // its run takes an undefined second output for one that nobody reads
 };
 
 enum class Op : uint16_t {
@@ -52,8 +53,8 @@ class Attrs {
  public:
   Attrs() = default;
   template <class A>
-  requires(std::is_trivially_copyable_v<A> && !std::is_same_v<std::remove_cvref_t<A>, Attrs>)
-      Attrs(const A& a) {  // NOLINT: a natural conversion
+    requires(std::is_trivially_copyable_v<A> && !std::is_same_v<std::remove_cvref_t<A>, Attrs>)
+  Attrs(const A& a) {  // NOLINT: a natural conversion
     static_assert(sizeof(A) <= kBytes, "make Attrs::kBytes larger");
     std::memcpy(bytes_, &a, sizeof a);
     size_ = sizeof a;

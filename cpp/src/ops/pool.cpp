@@ -185,15 +185,16 @@ Tensor avg_pool_grad(const Tensor& g, const PoolAttrs& attrs, const Shape& x) {
 LANNER_RUN(MaxPool) {
   const auto& a = r.attrs.get<PoolAttrs>();
   const Tensor &x = r.in[0], &y = r.out[0], &index = r.out[1];
-  over_planes(a, x.shape(), y.shape(), x.dtype(),
-              [&](auto t, auto& f, auto& h, auto& w, int64_t begin, int64_t end, void* ws) {
-                using T = decltype(t);
-                const cpu::Epilogue<T> e = epilogue_of<T>(r);
-                if (a.by_offset)
-                  f.max_offset(x.data<T>(), y.data<T>(), index.data<uint8_t>(), h, w, begin, end, e, ws);
-                else
-                  f.max(x.data<T>(), y.data<T>(), index.data<int64_t>(), h, w, begin, end, e, ws);
-              });
+  over_planes(
+      a, x.shape(), y.shape(), x.dtype(), [&](auto t, auto& f, auto& h, auto& w, int64_t begin, int64_t end, void* ws) {
+        using T = decltype(t);
+        const cpu::Epilogue<T> e = epilogue_of<T>(r);
+        const bool asked = index.defined();
+        if (a.by_offset)
+          f.max_offset(x.data<T>(), y.data<T>(), asked ? index.data<uint8_t>() : nullptr, h, w, begin, end, e, ws);
+        else
+          f.max(x.data<T>(), y.data<T>(), asked ? index.data<int64_t>() : nullptr, h, w, begin, end, e, ws);
+      });
 }
 LANNER_VJP(MaxPool) {
   if (!v.g[0].defined()) return {Tensor()};

@@ -82,6 +82,7 @@ Tensor Instance::tensor_of(int value) {
 
 std::vector<Step> Instance::steps_of(const std::vector<Node>& nodes) {
   std::vector<Step> steps;
+  const Uses uses(graph_);
   for (const Node& n : nodes) {
     Step s{n.op, run_of(n.op), nullptr, {}, {}, n.attrs, n.has_fused ? &n.fused : nullptr, n.precision, n.recorded, 0};
     uint64_t constant = 0;
@@ -92,6 +93,9 @@ std::vector<Step> Instance::steps_of(const std::vector<Node>& nodes) {
       if (b.kind == Kind::Constant || (b.kind == Kind::External && !b.written)) constant |= uint64_t{1} << i;
     }
     for (int v : n.out) s.out.push_back(tensor_of(v));
+    if ((op_traits(n.op) & kSkipsOut1) && graph_.buffer_of(n.out[1]).kind == Kind::Internal &&
+        uses.readers[graph_.values[n.out[1]].buffer].empty())
+      s.out[1] = Tensor();
     if (op_traits(n.op) & kRandom) s.random_call = n.attrs.get<RandomState>().call - graph_.random_start.call;
     if (const PrepareFn prepare = prepare_of(n.op)) s.prepared = prepare(s.run(), constant);
     steps.push_back(std::move(s));
@@ -187,10 +191,30 @@ Program::Program(Graph recorded, bool provisional, const PlanOptions& options)
   for (int v : graph_.outputs) {
     const int b = graph_.values[v].buffer;
     if (graph_.buffers[b].kind == Kind::Output &&
-        std::find(result_buffers_.begin(), result_buffers_.end(), b) == result_buffers_.end())
+        std::find(result_buffers_.begin(), result_buffers_.end(), b) == result_buffers_.end()) {
       result_buffers_.push_back(b);
+      const Value& whole = graph_.values[v];
+      if (whole.covers(graph_.buffers[b]))
+        result_specs_.push_back({whole.shape, whole.dtype});
+      else
+        result_specs_.push_back({{static_cast<int64_t>(graph_.buffers[b].bytes)}, DType::UInt8});
+    }
   }
 }
+
+namespace {
+
+// The value as a tensor of its own on memory that begins at `base`.
+Tensor view_of(const Value& v, std::shared_ptr<Storage> storage, void* base) {
+  auto impl = std::make_shared<TensorImpl>();
+  impl->first = static_cast<char*>(base) + v.offset;
+  impl->storage = std::move(storage);
+  impl->shape = v.shape, impl->strides = v.strides, impl->size = v.size(), impl->dtype = v.dtype;
+  impl->contiguous = is_row_major(v.shape, v.strides);
+  return Tape::make(std::move(impl));
+}
+
+}  // namespace
 
 void Program::check_inputs(const Tensors& inputs) const {
   check<ShapeError>(inputs.size() == graph_.inputs.size(), "plan: expected ", graph_.inputs.size(), " inputs, got ",
@@ -216,34 +240,41 @@ void Program::replay(const Tensors& inputs, const std::vector<void*>& results) {
 }
 
 Tensors Program::run(const Tensors& given) {
-  Tensors inputs;
-  inputs.reserve(given.size());
-  for (const Tensor& x : given) inputs.push_back(ops::contiguous(x.detach()));
+  Tensors dense;  // where an input is not row-major
+  for (size_t i = 0; i < given.size(); ++i) {
+    if (given[i].is_contiguous()) continue;
+    if (dense.empty()) dense = given;
+    dense[i] = ops::contiguous(given[i].detach());
+  }
+  const Tensors& inputs = dense.empty() ? given : dense;
   check_inputs(inputs);
   Tensors owners;
   std::vector<void*> results;
-  for (int b : result_buffers_) {
-    owners.push_back(Tensor::empty({static_cast<int64_t>(graph_.buffers[b].bytes)}, DType::UInt8));
+  owners.reserve(result_buffers_.size()), results.reserve(result_buffers_.size());
+  for (const auto& [shape, dtype] : result_specs_) {
+    owners.push_back(Tensor::empty(shape, dtype));
     results.push_back(owners.back().raw());
   }
   replay(inputs, results);
   Tensors outputs;
+  outputs.reserve(graph_.outputs.size());
   for (int value : graph_.outputs) {
     const Value& v = graph_.values[value];
     const Buffer& b = graph_.buffers[v.buffer];
-    std::shared_ptr<Storage> storage = b.storage;
-    if (b.kind == Kind::Input) storage = Tape::impl(inputs[static_cast<size_t>(b.input)])->storage;
-    int64_t base = b.kind == Kind::Input ? static_cast<char*>(inputs[static_cast<size_t>(b.input)].raw()) -
-                                               static_cast<char*>(storage->data())
-                                         : 0;
-    for (size_t i = 0; i < owners.size(); ++i)
-      if (result_buffers_[i] == v.buffer) storage = Tape::impl(owners[i])->storage;
-    auto impl = std::make_shared<TensorImpl>();
-    impl->first = static_cast<char*>(storage->data()) + base + v.offset;
-    impl->storage = std::move(storage);
-    impl->shape = v.shape, impl->strides = v.strides, impl->size = v.size(), impl->dtype = v.dtype;
-    impl->contiguous = is_row_major(v.shape, v.strides);
-    outputs.push_back(Tape::make(std::move(impl)));
+    if (b.kind == Kind::Output) {
+      const auto at = std::find(result_buffers_.begin(), result_buffers_.end(), v.buffer) - result_buffers_.begin();
+      const Tensor& owner = owners[static_cast<size_t>(at)];
+      if (v.covers(b) && owner.shape() == v.shape && owner.dtype() == v.dtype) {
+        outputs.push_back(owner);
+        continue;
+      }
+      outputs.push_back(view_of(v, Tape::impl(owner)->storage, owner.raw()));
+    } else if (b.kind == Kind::Input) {
+      const Tensor& input = inputs[static_cast<size_t>(b.input)];
+      outputs.push_back(view_of(v, Tape::impl(input)->storage, input.raw()));
+    } else {
+      outputs.push_back(view_of(v, b.storage, b.storage->data()));
+    }
   }
   return outputs;
 }

@@ -92,7 +92,8 @@ class Program {
   Layout layout_;
   bool provisional_;
   std::vector<int> result_buffers_;
-  mutable std::mutex mutex_;  // of the list, not of what is in it
+  std::vector<OutSpec> result_specs_;  // the tensors made for them
+  mutable std::mutex mutex_;           // of the list, not of what is in it
   std::vector<std::unique_ptr<Instance>> instances_;
   std::atomic<bool> halted_{false};
 };

@@ -154,7 +154,7 @@ void max_of_columns(const T* best, const typename Vec<T>::Int* row, const PoolAx
       c = select(take, column + static_cast<Int>(j * number.column_step), c);
     }
     const int64_t left = w.out - o;
-    store_index<T>(index + o, r * static_cast<Int>(number.width) + c, left);
+    if (index) store_index<T>(index + o, r * static_cast<Int>(number.width) + c, left);
     if (left >= L)
       store(y + o, finish.any ? finish(b, y + o, L) : b);
     else
@@ -246,7 +246,7 @@ void max_2x2(const T* x, T* y, uint8_t* offset, const PoolAxis& h, const PoolAxi
             else
               store_n(to, best, static_cast<size_t>(n));
             // A short row is stored as a whole vector, of which the rows after it overwrite the rest.
-            store_index<T>(offset + row + o, which, row + o + L <= all ? L : n);
+            if (offset) store_index<T>(offset + row + o, which, row + o + L <= all ? L : n);
           });
     }
   }
@@ -273,7 +273,7 @@ void max(const T* x, T* y, Index* index, const PoolAxis& h, const PoolAxis& w, i
     const T* const from = x + plane * h.in * w.in;
     for (int64_t i = 0; i < h.out; ++i) {
       T* const to = y + (plane * h.out + i) * w.out;
-      Index* const to_index = index + (plane * h.out + i) * w.out;
+      Index* const to_index = index ? index + (plane * h.out + i) * w.out : nullptr;
       max_of_rows(from, w.in, h.first[i], h.count[i], h.step, first_row<Index>(h, i), number.row_step, best, row);
       if (is_regular(w)) {
         max_of_columns<T>(padded, padded_row, w, number, to, to_index, finish);
@@ -288,7 +288,7 @@ void max(const T* x, T* y, Index* index, const PoolAxis& h, const PoolAxis& w, i
         }
         const int64_t column = sizeof(Index) == 1 ? (at - (o * w.stride - w.pad)) / w.step : at;
         to[o] = finish.scalar(best[at], to + o);
-        to_index[o] = static_cast<Index>(row[at] * number.width + column);
+        if (to_index) to_index[o] = static_cast<Index>(row[at] * number.width + column);
       }
     }
   }

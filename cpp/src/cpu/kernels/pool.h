@@ -36,7 +36,8 @@ struct PoolFunctions {
   int64_t (*workspace_bytes)(const PoolAxis& w);
 
   // y = epilogue(the largest). NaN wins, of equals the first. `index`: its place in the plane, row-major; `offset`: its
-  // place in the window, row-major, padding included (windows of 256 elements at most, not adaptive).
+  // place in the window, row-major, padding included (windows of 256 elements at most, not adaptive). Either may
+  // be null, where nobody asks.
   void (*max)(const T* x, T* y, int64_t* index, const PoolAxis& h, const PoolAxis& w, int64_t begin, int64_t end,
               const Epilogue<T>& epilogue, void* workspace);
   void (*max_offset)(const T* x, T* y, uint8_t* offset, const PoolAxis& h, const PoolAxis& w, int64_t begin,
