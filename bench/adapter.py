@@ -134,14 +134,17 @@ def prediction(w):
     net = network(w["layers"])
     net.eval()
     data = [ln.tensor(x) for x, _ in suite.batches(w)]
-    compiled = ln.compile(net)
     count = 0
+
+    @ln.compile
+    def compiled(x):
+        with ln.no_grad():
+            return net(x)
 
     def step():
         nonlocal count
         count += 1
-        with ln.no_grad():
-            return compiled(data[(count - 1) % len(data)]).numpy()
+        return compiled(data[(count - 1) % len(data)]).numpy()
 
     return step
 
