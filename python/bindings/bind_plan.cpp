@@ -48,6 +48,7 @@ void bind_plan(py::module_& m) {
       .def_property_readonly("halted", &Plan::halted, "Whether the last run stopped early.")
       .def("set_attributes", &Plan::set_attributes, "begin"_a, "end"_a, "attributes"_a,
            "New attributes for the recorded updates of ops [begin, end).")
+      .def_property_readonly("parts", &Plan::parts, "In how many parts the samples go through the plan.")
       .def("recorded", &Plan::recorded, "The ops that were recorded, before any pass.")
       .def("steps", &Plan::steps, "measure"_a = false, NoGil(),
            "The kernels that a replay runs; with ``measure`` each has its median time.")

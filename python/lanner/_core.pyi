@@ -396,6 +396,9 @@ class Plan:
     def halted(self) -> builtins.bool:
         ...
     @property
+    def parts(self) -> int:
+        ...
+    @property
     def provisional(self) -> builtins.bool:
         ...
 class Recorder:

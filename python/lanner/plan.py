@@ -73,7 +73,7 @@ class Plan:
         >>> print(step.plan.summary(verbose=0))  # doctest: +ELLIPSIS
         kernel ...
         """
-        result = PlanSummary([_row(step) for step in self._core.steps(measure=True)], self.memory())
+        result = PlanSummary([_row(step) for step in self._core.steps(measure=True)], self.memory(), self._core.parts)
         if verbose:
             print(result)
         return result
@@ -130,6 +130,7 @@ class PlanSummary:
 
     rows: list[tuple[str, str, str, float, float, float, float]]
     memory: dict[str, int]
+    parts: int = 1
 
     @property
     def seconds(self) -> float:
@@ -170,6 +171,10 @@ class PlanSummary:
             f"arena {_mib(m['arena'])} (unshared {_mib(m['unshared'])}), packed weights {_mib(m['packed'])}, "
             f"constants {_mib(m['constants'])}"
         )
+        if self.parts > 1:
+            foot += (
+                f"\n{self.parts} parts of the samples go through it, each on one thread; the figures are of one part"
+            )
         return "\n".join([draw(lines[0]), rule, *map(draw, lines[1:]), rule, foot])
 
 

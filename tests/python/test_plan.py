@@ -290,3 +290,44 @@ def test_bf16_rounds_the_operands_of_products_and_nothing_else():
     for got, wanted in zip(plan.run([x, w]), [*f(x_rounded, w_rounded)[:2], ln.sum(x)], strict=True):
         np.testing.assert_allclose(got.numpy(), wanted.numpy(), atol=128 * 8 * EPS)
     assert not np.allclose(plan.run([x, w])[0].numpy(), outputs[0].numpy(), atol=1e-4)
+
+
+def test_a_prediction_of_many_samples_goes_through_in_parts():
+    ln.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(2, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(6 * 14 * 14, 20),
+        nn.Tanh(),
+        nn.Linear(20, 3),
+    )
+    x = ln.random.normal((256, 2, 28, 28))
+    net(x)
+    net.eval()
+
+    def predict(t):
+        with ln.no_grad():
+            return [net(t)]
+
+    _, plan = record(predict, x)
+    assert plan.parts > 1
+    first = plan.run([x])[0].numpy()
+    np.testing.assert_allclose(first, predict(x)[0].numpy(), atol=6 * 14 * 14 * EPS)
+    threads = ln.get_num_threads()
+    for n in (1, 3):
+        ln.set_num_threads(n)
+        assert np.array_equal(plan.run([x])[0].numpy(), first)
+    ln.set_num_threads(threads)
+    for f in (
+        lambda t: [net(t) - ln.mean(t)],  # looks at all samples
+        lambda t: [net(t), ln.sum(t, axis=0)],
+        lambda t: [net(t)[::2]],
+        lambda t: [net(t) + ln.ones((256, 1))],  # an axis of samples of its own
+    ):
+        _, whole = record(f, x)
+        assert whole.parts == 1
+        for a, b in zip(whole.run([x]), f(x), strict=True):
+            np.testing.assert_allclose(a.numpy(), b.detach().numpy(), atol=6 * 14 * 14 * EPS, rtol=1e-4)

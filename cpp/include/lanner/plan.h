@@ -77,6 +77,8 @@ class Plan {
   std::vector<PlanStep> steps(bool measure = false) const;
   PlanMemory memory() const;
   std::vector<PlanBlock> blocks() const;
+  // In how many parts the samples go through the plan, each from beginning to end on one thread. Steps are a part's.
+  int64_t parts() const;
 
  private:
   std::unique_ptr<plan::Program> program_;

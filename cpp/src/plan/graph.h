@@ -106,4 +106,12 @@ struct Layout {
 };
 Layout place(Graph& g);  // buffers to offsets in one arena
 
+// The step for some of the samples, to be run `count` times; 1: not split.
+struct Parts {
+  static constexpr size_t kMost = 8;  // inputs, and outputs
+  int64_t count = 1;
+  Graph graph;
+};
+Parts split(const Graph& g, const Layout& layout);
+
 }  // namespace lanner::plan

@@ -68,6 +68,7 @@ void Plan::set_attributes(int begin, int end, const std::vector<CapturedAttribut
 std::vector<PlanStep> Plan::recorded() const { return program_->recorded(); }
 std::vector<PlanStep> Plan::steps(bool measure) const { return program_->steps(measure); }
 PlanMemory Plan::memory() const { return program_->memory(); }
+int64_t Plan::parts() const { return program_->parts(); }
 std::vector<PlanBlock> Plan::blocks() const { return program_->blocks(); }
 
 }  // namespace lanner

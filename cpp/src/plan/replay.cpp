@@ -128,9 +128,9 @@ void Instance::make_constants() {
   constants_made_ = true;
 }
 
-void Instance::replay(const Tensors& inputs, const std::vector<void*>& results,
+void Instance::replay(std::span<void* const> inputs, std::span<void* const> results,
                       const std::vector<int>& result_buffers) {
-  for (size_t i = 0; i < inputs.size(); ++i) bind(graph_.values[graph_.inputs[i]].buffer, inputs[i].raw());
+  for (size_t i = 0; i < inputs.size(); ++i) bind(graph_.values[graph_.inputs[i]].buffer, inputs[i]);
   for (size_t i = 0; i < results.size(); ++i) bind(result_buffers[i], results[i]);
   if (constants_are_stale()) make_constants();
   if (graph_.random_calls > 0) {
@@ -169,7 +169,7 @@ class Program::Lease {
         instance_ = i.get();
         return;
       }
-    p.instances_.push_back(std::make_unique<Instance>(p.graph_, p.layout_, false));
+    p.instances_.push_back(std::make_unique<Instance>(p.run_graph(), p.layout_, false));
     instance_ = p.instances_.back().get();
     instance_->busy = true;
   }
@@ -188,6 +188,8 @@ Program::Program(Graph recorded, bool provisional, const PlanOptions& options)
   simplify(graph_);
   if (options.fuse) fuse(graph_);
   layout_ = place(graph_);
+  parts_ = split(graph_, layout_);
+  if (parts_.count > 1) layout_ = place(parts_.graph);
   for (int v : graph_.outputs) {
     const int b = graph_.values[v].buffer;
     if (graph_.buffers[b].kind == Kind::Output &&
@@ -229,10 +231,33 @@ void Program::check_inputs(const Tensors& inputs) const {
   }
 }
 
-void Program::replay(const Tensors& inputs, const std::vector<void*>& results) {
-  const Lease instance(*this);
-  instance->replay(inputs, results, result_buffers_);
-  halted_ = instance->halted();
+void Program::replay_parts(std::span<void* const> inputs, std::span<void* const> results) {
+  const auto bytes = [&](int buffer) { return static_cast<int64_t>(parts_.graph.buffers[buffer].bytes); };
+  const ParallelScope awake;
+  parallel_for(parts_.count, 1, [&](int64_t begin, int64_t end) {
+    const Lease instance(*this);
+    void *in[Parts::kMost], *out[Parts::kMost];
+    for (int64_t part = begin; part < end; ++part) {
+      for (size_t i = 0; i < inputs.size(); ++i)
+        in[i] = static_cast<char*>(inputs[i]) + part * bytes(graph_.values[graph_.inputs[i]].buffer);
+      for (size_t i = 0; i < results.size(); ++i)
+        out[i] = static_cast<char*>(results[i]) + part * bytes(result_buffers_[i]);
+      instance->replay({in, inputs.size()}, {out, results.size()}, result_buffers_);
+    }
+  });
+}
+
+void Program::replay(const Tensors& given, std::span<void* const> results) {
+  thread_local std::vector<void*> inputs;  // keeps its memory
+  inputs.clear();
+  for (const Tensor& x : given) inputs.push_back(x.raw());
+  if (parts_.count > 1) {
+    replay_parts(inputs, results);
+  } else {
+    const Lease instance(*this);
+    instance->replay(inputs, results, result_buffers_);
+    halted_ = instance->halted();
+  }
   for (const Buffer& b : graph_.buffers)
     if (b.storage && (b.written || b.kind == Kind::Kept)) b.storage->count_write();
   for (const LeafGrad& g : recorded_.grads)
@@ -339,7 +364,7 @@ PlanMemory Program::memory() const {
 std::vector<PlanStep> Program::recorded() const { return describe(recorded_); }
 
 std::vector<PlanStep> Program::steps(bool measured) const {
-  std::vector<PlanStep> steps = describe(graph_);
+  std::vector<PlanStep> steps = describe(run_graph());
   if (measured) measure(steps);
   return steps;
 }
@@ -347,19 +372,20 @@ std::vector<PlanStep> Program::steps(bool measured) const {
 // On memory of its own, so that nothing that the step writes to is changed.
 void Program::measure(std::vector<PlanStep>& steps) const {
   const NoGrad no_grad;
-  Tensors inputs;
-  for (int value : graph_.inputs) {
-    const Value& v = graph_.values[value];
-    inputs.push_back(is_floating(v.dtype) ? ops::cast(ops::normal(v.shape), v.dtype) : ops::zeros(v.shape, v.dtype));
-  }
+  const Graph& g = run_graph();
   Tensors owners;
-  std::vector<void*> results;
+  std::vector<void*> inputs, results;
+  for (int value : g.inputs) {
+    const Value& v = g.values[value];
+    owners.push_back(is_floating(v.dtype) ? ops::cast(ops::normal(v.shape), v.dtype) : ops::zeros(v.shape, v.dtype));
+    inputs.push_back(owners.back().raw());
+  }
   for (int b : result_buffers_) {
-    owners.push_back(Tensor::empty({static_cast<int64_t>(graph_.buffers[b].bytes)}, DType::UInt8));
+    owners.push_back(Tensor::empty({static_cast<int64_t>(g.buffers[b].bytes)}, DType::UInt8));
     results.push_back(owners.back().raw());
   }
   const RandomState before = random_state();
-  Instance instance(graph_, layout_, true);
+  Instance instance(g, layout_, true);
   constexpr int kWarm = 2, kRuns = 9;
   std::vector<std::vector<double>> taken(steps.size());
   for (int run = 0; run < kWarm + kRuns; ++run) {

@@ -31,7 +31,7 @@ class Instance {
   Instance(const Graph& g, const Layout& layout, bool isolated);
 
   // `results`: memory for the outputs, one an output buffer, in the order of Program::result_buffers.
-  void replay(const Tensors& inputs, const std::vector<void*>& results, const std::vector<int>& result_buffers);
+  void replay(std::span<void* const> inputs, std::span<void* const> results, const std::vector<int>& result_buffers);
   bool halted() const { return halted_; }
   std::vector<Step>& steps() { return steps_; }
   size_t packed_bytes() const;
@@ -79,17 +79,21 @@ class Program {
   std::vector<PlanStep> recorded() const;
   std::vector<PlanStep> steps(bool measure) const;
   PlanMemory memory() const;
+  int64_t parts() const { return parts_.count; }
   const std::vector<PlanBlock>& blocks() const { return layout_.blocks; }
 
  private:
   // An instance that nobody else runs, made where all are busy.
   class Lease;
-  void replay(const Tensors& inputs, const std::vector<void*>& results);
+  void replay(const Tensors& inputs, std::span<void* const> results);
+  void replay_parts(std::span<void* const> inputs, std::span<void* const> results);
   void check_inputs(const Tensors& inputs) const;
+  const Graph& run_graph() const { return parts_.count > 1 ? parts_.graph : graph_; }
   void measure(std::vector<PlanStep>& steps) const;
 
   Graph recorded_, graph_;
   Layout layout_;
+  Parts parts_;  // what is run, where it is split
   bool provisional_;
   std::vector<int> result_buffers_;
   std::vector<OutSpec> result_specs_;  // the tensors made for them
