@@ -205,27 +205,35 @@ def _kind(name: str) -> str:
 
 
 class _Layout:
-    """Nodes in rows: each below all that it reads from."""
+    """Nodes in rows: each below all that it reads from, where there is room right below what it waited for last."""
 
     def __init__(self, steps: list[_core.PlanStep]) -> None:
         self.steps = steps
         origin: dict[int, int] = {}
         self.edges: list[tuple[int, int]] = []
         row: list[int] = []
-        taken: defaultdict[int, int] = defaultdict(int)
-        self.places: list[tuple[float, float]] = []
+        awaited: list[int | None] = []  # of those that a node reads from, the lowest
         for i, step in enumerate(steps):
             sources = sorted({origin[b] for b in step.input_ids if b in origin})
             self.edges += [(j, i) for j in sources]
+            awaited.append(max(sources, key=lambda j: row[j], default=None))
             row.append(1 + max((row[j] for j in sources), default=-1))
-            nearest = max(sources, key=lambda j: row[j], default=None)  # below it, where there is room
-            column = max(0 if nearest is None else round(self.places[nearest][0]), taken[row[i]])
-            taken[row[i]] = column + 1
-            self.places.append((float(column), float(row[i])))
             for b in step.output_ids:
                 origin[b] = i
+        below = [0] * len(steps)  # rows that still hang on a node: the longest way down keeps its column
+        for j, i in reversed(self.edges):
+            below[j] = max(below[j], below[i] + 1)
+        columns = [0] * len(steps)
+        taken: defaultdict[int, set[int]] = defaultdict(set)
+        for i in sorted(range(len(steps)), key=lambda i: (row[i], -below[i])):
+            parent = awaited[i]
+            column = 0 if parent is None else columns[parent]
+            nearest = sorted(range(column + len(taken[row[i]]) + 1), key=lambda c: (abs(c - column), c))
+            columns[i] = next(c for c in nearest if c not in taken[row[i]])
+            taken[row[i]].add(columns[i])
+        self.places = [(float(x), float(y)) for x, y in zip(columns, row, strict=True)]
         self.rows = max(row, default=0) + 1
-        self.columns = 1 + int(max((x for x, _ in self.places), default=0))
+        self.columns = 1 + max(columns, default=0)
 
     def draw(self, axis: Any, rows: int) -> None:
         for a, b in self.edges:
