@@ -52,11 +52,7 @@ class Prologue {
   Graph& g_;
 };
 
-bool is_constant(const Graph& g, int value) {
-  if (value < 0) return true;
-  const Buffer& b = g.buffer_of(value);
-  return b.kind == Buffer::Kind::Constant || (b.kind == Buffer::Kind::External && !b.written);
-}
+bool is_constant(const Graph& g, int value) { return value < 0 || g.buffer_of(value).is_constant(); }
 
 }  // namespace
 

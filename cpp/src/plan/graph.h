@@ -28,6 +28,9 @@ struct Buffer {
   int input = -1;                    // Input: which
   bool written = false;              // by a node that has it among its inputs
   int64_t offset = -1;               // Internal: in the arena
+
+  // Does it hold the same for the whole of a replay, and for the next one, unless somebody else writes to it?
+  bool is_constant() const { return kind == Kind::Constant || (kind == Kind::External && !written); }
 };
 
 // A tensor that a node reads or writes: a view of a buffer.

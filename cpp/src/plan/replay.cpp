@@ -89,8 +89,7 @@ std::vector<Step> Instance::steps_of(const std::vector<Node>& nodes) {
     for (size_t i = 0; i < n.in.size(); ++i) {
       s.in.push_back(tensor_of(n.in[i]));
       if (n.in[i] < 0 || i >= 64) continue;
-      const Buffer& b = graph_.buffer_of(n.in[i]);
-      if (b.kind == Kind::Constant || (b.kind == Kind::External && !b.written)) constant |= uint64_t{1} << i;
+      if (graph_.buffer_of(n.in[i]).is_constant()) constant |= uint64_t{1} << i;
     }
     for (int v : n.out) s.out.push_back(tensor_of(v));
     if ((op_traits(n.op) & kSkipsOut1) && graph_.buffer_of(n.out[1]).kind == Kind::Internal &&

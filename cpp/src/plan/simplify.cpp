@@ -97,14 +97,11 @@ void merge_equal(Graph& g) {
 // that memory was written to.
 void set_constants_apart(Graph& g) {
   const std::vector<bool> once = written_once(g);
-  const auto constant = [&](const Buffer& b) {
-    return b.kind == Kind::Constant || (b.kind == Kind::External && !b.written);
-  };
   std::vector<Node> left;
   for (Node& n : g.nodes) {
     const bool moves =
         is_pure(n) && !(op_traits(n.op) & kRandom) &&
-        std::all_of(n.in.begin(), n.in.end(), [&](int v) { return v < 0 || constant(g.buffer_of(v)); }) &&
+        std::all_of(n.in.begin(), n.in.end(), [&](int v) { return v < 0 || g.buffer_of(v).is_constant(); }) &&
         std::all_of(n.out.begin(), n.out.end(),
                     [&](int v) { return g.buffer_of(v).kind == Kind::Internal && once[g.values[v].buffer]; });
     if (!moves) {

@@ -63,10 +63,6 @@ class Splitter {
     return by_sample_[static_cast<size_t>(v.buffer)] && !v.shape.empty() && v.shape[0] == n_ &&
            v.covers(g_.buffers[static_cast<size_t>(v.buffer)]);
   }
-  bool is_fixed(int value) const {
-    const Buffer& b = g_.buffer_of(value);
-    return !b.written && (b.kind == Buffer::Kind::External || b.kind == Buffer::Kind::Constant);
-  }
 
   bool separates(const Node& n) {
     if (!n.writes.empty() || n.out.empty()) return false;
@@ -76,7 +72,7 @@ class Splitter {
     const int rank = g_.values[n.out[0]].shape.size();
     for (size_t i = 0; i < n.in.size(); ++i) {
       if (n.in[i] < 0 || is_sample(n.in[i])) continue;
-      if (!is_fixed(n.in[i]) || (layer && i == 0)) return false;
+      if (!g_.buffer_of(n.in[i]).is_constant() || (layer && i == 0)) return false;
       // What is broadcast must not have an axis of samples.
       const Shape& s = g_.values[n.in[i]].shape;
       if (elementwise && s.size() == rank && s[0] != 1) return false;
