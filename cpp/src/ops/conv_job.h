@@ -7,7 +7,7 @@
 #include "cpu/dispatch.h"
 #include "cpu/kernels/conv.h"
 #include "lanner/parallel.h"
-#include "ops/op.h"
+#include "ops/epilogue.h"
 #include "ops/window.h"
 
 namespace lanner {
@@ -39,13 +39,8 @@ const Functions* cheapest(const Functions* const (&ways)[cpu::kConvWays], Cost c
 
 template <class T>
 cpu::Epilogue<T> conv_epilogue(const Run& r) {
-  cpu::Epilogue<T> e;
+  cpu::Epilogue<T> e = epilogue_of<T>(r);
   if (r.in[2].defined()) e.bias_per_row = r.in[2].data<T>();
-  if (!r.fused) return e;
-  if (r.fused->residual >= 0) e.residual = r.in[r.fused->residual].data<T>();
-  if (r.fused->gate >= 0) e.gate = r.in[r.fused->gate].data<T>();
-  e.activation = r.fused->activation;
-  e.slope = static_cast<T>(r.fused->slope), e.gate_slope = static_cast<T>(r.fused->gate_slope);
   return e;
 }
 

@@ -3,6 +3,7 @@
 #include "lanner/ops/elementwise.h"
 #include "lanner/ops/reduce.h"
 #include "lanner/ops/shape.h"
+#include "ops/epilogue.h"
 #include "ops/gemm.h"
 #include "ops/op.h"
 
@@ -73,21 +74,12 @@ cpu::GemmArgs<T> gemm_args(const Tensor& a, const Tensor& b, const Tensor& c) {
   return g;
 }
 
-template <class T>
-void fuse(const Run& r, cpu::Epilogue<T>* e) {
-  if (!r.fused) return;
-  const Fused& f = *r.fused;
-  e->activation = f.activation, e->slope = static_cast<T>(f.slope), e->gate_slope = static_cast<T>(f.gate_slope);
-  if (f.residual >= 0) e->residual = r.in[f.residual].data<T>();
-  if (f.gate >= 0) e->gate = r.in[f.gate].data<T>();
-}
-
 // The product that a matmul is, or else one of its batch: false.
 template <class T>
 bool matmul_args(const Run& r, cpu::GemmArgs<T>* g) {
   const Tensor &a = r.in[0], &b = r.in[1], &c = r.out[0];
   *g = gemm_args<T>(a, b, c);
-  fuse(r, &g->epilogue);
+  g->epilogue = epilogue_of<T>(r);
   if (c.ndim() == 2) return true;
   const Shape batch = batch_shape(c);
   int64_t row_stride;
@@ -140,8 +132,8 @@ cpu::GemmArgs<T> linear_args(const Run& r) {
   g.a = x.data<T>(), g.a_col = g.k == 1 ? 1 : x.strides().back();
   g.b = w.data<T>(), g.b_row = w.strides()[1], g.b_col = g.n == 1 ? 1 : w.strides()[0];
   g.c = r.out[0].data<T>(), g.c_row = g.n;
+  g.epilogue = epilogue_of<T>(r);
   if (bias.defined()) g.epilogue.bias_per_column = bias.data<T>();
-  fuse(r, &g.epilogue);
   return g;
 }
 
