@@ -14,6 +14,7 @@ import lanner as ln
 import numpy as np
 import pytest
 from lanner import datasets
+from lanner.datasets import images, source
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28)).astype(np.uint8)
 LABELS = np.array([3, 1, 4, 1, 5], np.uint8)
@@ -110,9 +111,9 @@ def server(monkeypatch):
 
 
 def use(monkeypatch, urls, files):
-    monkeypatch.setattr(datasets, "_MNIST", datasets._Source("mnist", ("mnist",), urls))
-    described = tuple(datasets._File(name, hashlib.sha256(data).hexdigest()) for name, data in files.items())
-    monkeypatch.setattr(datasets, "_MNIST_FILES", {"train": described})
+    monkeypatch.setattr(images, "_MNIST", source.Source("mnist", ("mnist",), urls))
+    described = tuple(source.File(name, hashlib.sha256(data).hexdigest()) for name, data in files.items())
+    monkeypatch.setattr(images, "_MNIST_FILES", {"train": described})
 
 
 def test_download(server, tmp_path, monkeypatch):
@@ -145,7 +146,7 @@ def test_an_interrupted_download_leaves_nothing(server, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(datasets, "_fetch", interrupted)
+        patch.setattr(source, "_transfer", interrupted)
         with pytest.raises(KeyboardInterrupt):
             datasets.mnist()
     assert list((tmp_path / "cache" / "mnist").iterdir()) == []

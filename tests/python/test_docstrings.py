@@ -3,14 +3,28 @@
 import doctest
 import importlib
 import inspect
+import os
 import pkgutil
 
 import lanner as ln
+import numpy as np
 import pytest
 
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 # Abstract or plain containers of names, whose members carry the examples.
 WITHOUT_EXAMPLE_OK = (type(ln), type)
+
+# Examples that read a data set run where LANNER_DATA has its folder.
+DATA = {
+    "airline": "timeseries",
+    "etth1": "timeseries",
+    "multi30k": "multi30k",
+    "rt_polarity": "rt_polarity",
+    "spoken_digits": "fsdd",
+    "sst": "sst",
+    "sst_trees": "sst",
+    "tiny_shakespeare": "tinyshakespeare",
+}
 
 
 def modules():
@@ -46,9 +60,12 @@ ITEMS = dict(documented())
 
 @pytest.mark.parametrize("name", [n for n, doc in ITEMS.items() if ">>>" in doc])
 def test_example(name, tmp_path, monkeypatch):
+    folder = DATA.get(name.rpartition(".")[2]) if name.startswith("lanner.datasets.") else None
+    if folder and not os.path.isdir(os.path.join(os.environ.get("LANNER_DATA", ""), folder)):
+        pytest.skip(f"LANNER_DATA has no {folder}")
     monkeypatch.chdir(tmp_path)
     ln.manual_seed(0)
-    test = doctest.DocTestParser().get_doctest(ITEMS[name], {"ln": ln, "lanner": ln}, name, None, 0)
+    test = doctest.DocTestParser().get_doctest(ITEMS[name], {"ln": ln, "lanner": ln, "np": np}, name, None, 0)
     report = []
     result = doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(test, out=report.append)
     assert result.failed == 0, "".join(report)
