@@ -81,8 +81,11 @@ void output(benchmark::State& state, const Layer& layer, cpu::ConvPass pass, con
   cpu::ConvArgs<float> args;
   args.geometry = g, args.pass = pass, args.packed = packed.f32();
   args.src = (forward ? t.x : t.y).f32(), args.dst = (forward ? t.y : t.x).f32();
+  const Buffer shared(f.share ? 4 * f.shared_elements(g, pass) : 0);
+  args.shared = shared.f32();
   for (auto _ : state) {
     f.pack(g, pass, t.w.f32(), 0, f.pack_items(g, pass), packed.f32());
+    if (f.share) f.share(args, 0, f.shared_items(g, pass), workspace.data.get());
     f.run(args, 0, f.tasks(g, pass), workspace.data.get());
   }
   report_one_thread(state, g);
@@ -114,7 +117,7 @@ void conv2d(benchmark::State& state, const Layer& layer) {
   roof::flops(state, flops_of(geometry_of(layer)));
 }
 
-const char* const kWays[] = {"direct", "winograd2", "winograd4", "pointwise", "samples"};
+const char* const kWays[] = {"direct", "winograd2", "winograd4", "pointwise", "samples", "columns"};
 
 const bool registered = [] {
   const cpu::ConvWays<float>& ways = cpu::kernels().conv->f32;

@@ -143,7 +143,14 @@ std::vector<T> run(const ConvFunctions<T>& f, const ConvGeometry& g, ConvPass pa
   Scratch workspace(f.workspace_bytes(g, pass));
   std::vector<T> dst(static_cast<size_t>(size), static_cast<T>(NAN));
   const int64_t tasks = f.tasks(g, pass);
-  const ConvArgs<T> args{g, pass, src.data(), p, dst.data(), epilogue};
+  ConvArgs<T> args{g, pass, src.data(), p, dst.data(), nullptr, epilogue};
+  const bool shares = f.share && f.shared_elements(g, pass) > 0;
+  Scratch shared(shares ? f.shared_elements(g, pass) * static_cast<int64_t>(sizeof(T)) : 0);
+  if (shares) {
+    args.shared = static_cast<T*>(shared.data);
+    const int64_t items = f.shared_items(g, pass);
+    for (int64_t i = 0; i < items; i += step) f.share(args, i, std::min(i + step, items), workspace.data);
+  }
   for (int64_t i = 0; i < tasks; i += step) f.run(args, i, std::min(i + step, tasks), workspace.data);
   return dst;
 }

@@ -56,6 +56,8 @@ class ConvJob {
     packed_elements_ = f_->packed_elements(g, pass);
     workspace_bytes_ = static_cast<size_t>(f_->workspace_bytes(g, pass));
     task_grain_ = grain_of(cost, tasks_);
+    if (f_->share) shared_elements_ = f_->shared_elements(g, pass), shared_items_ = f_->shared_items(g, pass);
+    shared_grain_ = grain_of(static_cast<double>(shared_elements_), shared_items_, kSliceElements);
     item_grain_ = grain_of(static_cast<double>(packed_elements_), items_, kSliceElements);
   }
   int64_t packed_elements() const { return packed_elements_; }
@@ -69,6 +71,14 @@ class ConvJob {
     args.geometry = geometry_, args.pass = pass_;
     args.src = r.in[0].data<T>(), args.packed = packed, args.dst = r.out[0].data<T>();
     args.epilogue = conv_epilogue<T>(r);
+    const Workspace shared(static_cast<size_t>(shared_elements_) * sizeof(T));
+    if (shared_elements_ > 0) {
+      args.shared = shared.as<T>();
+      parallel_for(shared_items_, shared_grain_, [&](int64_t begin, int64_t end) {
+        const Workspace workspace(workspace_bytes_);
+        f_->share(args, begin, end, workspace.data());
+      });
+    }
     parallel_for(tasks_, task_grain_, [&](int64_t begin, int64_t end) {
       const Workspace workspace(workspace_bytes_);
       f_->run(args, begin, end, workspace.data());
@@ -86,6 +96,7 @@ class ConvJob {
   cpu::ConvPass pass_;
   const cpu::ConvFunctions<T>* f_;
   int64_t tasks_, items_, packed_elements_, task_grain_, item_grain_;
+  int64_t shared_elements_ = 0, shared_items_ = 0, shared_grain_;
   size_t workspace_bytes_;
 };
 

@@ -30,6 +30,7 @@ struct ConvArgs {
   const T* src = nullptr;     // Forward: x [n, groups * c, in]; InputGrad: g [n, groups * m, out]
   const T* packed = nullptr;  // what `pack` made of the weight [groups * m, c, kernel]
   T* dst = nullptr;           // Forward: y; InputGrad: dx
+  T* shared = nullptr;        // what `share` makes
   Epilogue<T> epilogue;       // rows are the channels of dst
 };
 
@@ -47,6 +48,12 @@ struct ConvFunctions {
   int64_t (*tasks)(const ConvGeometry& g, ConvPass pass);
   int64_t (*workspace_bytes)(const ConvGeometry& g, ConvPass pass);
   void (*run)(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace);
+
+  // Where `share` is not null and shared_elements not 0: what tasks read of src, made for all of them before the first.
+  // Items [begin, end) of shared_items by one call, with a workspace as for a task.
+  int64_t (*shared_elements)(const ConvGeometry& g, ConvPass pass) = nullptr;
+  int64_t (*shared_items)(const ConvGeometry& g, ConvPass pass) = nullptr;
+  void (*share)(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) = nullptr;
 };
 
 // dw [groups * m, c, kernel] from x and dy. In each round, in order, the tasks write to `partial`, each with its own
@@ -66,8 +73,9 @@ struct ConvWeightFunctions {
 };
 
 // The ways to compute a convolution, some of them null: the direct sum, which serves always, Winograd's by tiles of 2 x
-// 2 and of 4 x 4 outputs, a product of matrices, vectors of samples. The cheapest is to be taken.
-constexpr int kConvWays = 5;
+// 2 and of 4 x 4 outputs, a product of matrices (1x1), vectors of samples, columns (a product of matrices for few
+// positions). The cheapest is to be taken.
+constexpr int kConvWays = 6;
 template <class T>
 struct ConvWays {
   const ConvFunctions<T>* output[kConvWays];

@@ -16,6 +16,8 @@ extern const ConvFunctions<double> conv_samples_f64;
 extern const ConvWeightFunctions<float> conv_samples_weight_f32;
 extern const ConvWeightFunctions<double> conv_samples_weight_f64;
 
+extern const ConvFunctions<float> conv_columns;  // conv_columns.cpp
+
 // By tiles of 2 x 2 and of 4 x 4.
 extern const ConvFunctions<float> conv_winograd_2, conv_winograd_4;                      // conv_winograd.cpp
 extern const ConvWeightFunctions<float> conv_winograd_weight_2, conv_winograd_weight_4;  // conv_winograd_weight.cpp

@@ -25,6 +25,18 @@ LANNER_INLINE void each_tap(const Plan<T>& p, int64_t phase, F f) {
   }
 }
 
+// to[s * width + j] = from[s + j * step] for s < k and j < height, zero for the other j.
+template <class T>
+void pack_columns(int64_t k, int height, const T* from, int64_t step, T* to, int width) {
+  // A row that pack_panel stores spills into the next ones; the last must not spill into the next panel, which another
+  // call may have written.
+  constexpr int L = kLanes<T>;
+  const int64_t safe = larger(0, k - ceil_div(ceil_div(width, L) * L - width, width));
+  pack_panel(safe, height, from, 1, step, to, width);
+  for (int64_t s = safe; s < k; ++s)
+    for (int j = 0; j < width; ++j) to[s * width + j] = j < height ? from[s + j * step] : T{0};
+}
+
 // Group by group, phase by phase, panel by panel: [k, channels], with k = (c, tap).
 template <class T>
 void pack_weight(const Plan<T>& p, const T* weight, int64_t begin, int64_t end, T* packed) {
@@ -37,13 +49,7 @@ void pack_weight(const Plan<T>& p, const T* weight, int64_t begin, int64_t end, 
       const int64_t taps = p.taps_of(phase), k = p.c * taps;
       T* to = phase_to + m0 * k;
       if (p.weight_c == p.taps && taps == p.taps) {
-        // A row that pack_panel stores spills into the next ones; the last must not spill into the next panel, which
-        // another call may have written.
-        constexpr int L = kLanes<T>;
-        const int64_t safe = larger(0, k - ceil_div(ceil_div(width, L) * L - width, width));
-        pack_panel(safe, height, from, 1, p.weight_m, to, width);
-        for (int64_t s = safe; s < k; ++s)
-          for (int j = 0; j < width; ++j) to[s * width + j] = j < height ? from[s + j * p.weight_m] : T{0};
+        pack_columns(k, height, from, p.weight_m, to, width);
       } else {
         each_tap(p, phase, [&](int64_t i, int64_t tap, int64_t, int64_t, int64_t) {
           for (int64_t c = 0; c < p.c; ++c) {
