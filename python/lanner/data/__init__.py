@@ -8,8 +8,18 @@
 
 from __future__ import annotations
 
-from lanner.data import audio, transforms
+from lanner.data import audio, text, transforms
 from lanner.data.dataset import Dataset, Subset, TensorDataset, random_split
 from lanner.data.loader import DataLoader, default_collate
 
-__all__ = ["DataLoader", "Dataset", "Subset", "TensorDataset", "audio", "default_collate", "random_split", "transforms"]
+__all__ = [
+    "DataLoader",
+    "Dataset",
+    "Subset",
+    "TensorDataset",
+    "audio",
+    "default_collate",
+    "random_split",
+    "text",
+    "transforms",
+]
