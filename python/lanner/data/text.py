@@ -64,7 +64,8 @@ class Vocabulary:
 
     ``level`` says what a string is made of: "word" (what ``tokenize`` gives), "char" (its characters) or "byte" (those
     of its UTF-8; all 256 are there, so that none is unknown). A text may also be a list of tokens, which are
-    taken as they are. ``lower`` lower-cases strings first. A special token, say ``<pad>`` or ``<eos>``, never comes out of a string.
+    taken as they are. ``lower`` lower-cases strings first. A special token, say ``<pad>`` or ``<eos>``, never comes out
+    of a string.
 
     >>> chars = ln.data.text.Vocabulary.build("to be", level="char")
     >>> chars.tokens, chars["b"]
@@ -152,7 +153,7 @@ class Vocabulary:
         return text.encode("utf-8", "surrogatepass").decode("latin-1") if self.level == "byte" else text
 
     def encode(self, text: str | Sequence[str], *, bos: bool = False, eos: bool = False) -> NDArray[np.int64]:
-        """The numbers of a text's tokens, int64 [tokens]; ``bos`` puts a ``<bos>`` before them, ``eos`` an ``<eos>`` behind.
+        """The numbers of a text's tokens, int64 [tokens], after ``<bos>`` if ``bos``, before ``<eos>`` if ``eos``.
 
         A token that has none is ``<unk>``, where there is one, else raises ValueError.
 
