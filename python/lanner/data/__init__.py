@@ -11,15 +11,20 @@ from __future__ import annotations
 from lanner.data import audio, text, transforms
 from lanner.data.dataset import Dataset, Subset, TensorDataset, random_split
 from lanner.data.loader import DataLoader, default_collate
+from lanner.data.sequences import BucketSampler, PadCollate, pad_sequences, windows
 
 __all__ = [
+    "BucketSampler",
     "DataLoader",
     "Dataset",
+    "PadCollate",
     "Subset",
     "TensorDataset",
     "audio",
     "default_collate",
+    "pad_sequences",
     "random_split",
     "text",
     "transforms",
+    "windows",
 ]

@@ -20,7 +20,9 @@ class DataLoader:
     tuple), or any object with ``__getitem__`` and ``__len__``. Arrays are shuffled and gathered by a C++ thread that
     keeps ``prefetch`` batches ready while the step runs; samples of other data sets are fetched by a Python thread and
     joined by ``collate_fn``. With ``prefetch=0`` each batch is made when it is asked for: where such a data set draws
-    random numbers of lanner's, only so do they come in the same order among those of the step.
+    random numbers of lanner's, only so do they come in the same order among those of the step. A ``batch_sampler``
+    gives, in each epoch, the indices of one batch after the other, in place of ``batch_size``, ``shuffle``,
+    ``drop_last`` and ``seed``.
 
     Each epoch of a shuffled loader has another order. The same ``seed`` gives the same orders; without one, it is drawn
     from the generator that ``ln.manual_seed`` sets. To go on from a checkpoint, set ``loader.epoch`` to the number of
@@ -44,6 +46,7 @@ class DataLoader:
         seed: int | None = None,
         prefetch: int = 2,
         collate_fn: Callable[[list[Any]], Any] | None = None,
+        batch_sampler: Any = None,
     ) -> None:
         for name, value, least in (("batch_size", batch_size, 1), ("prefetch", prefetch, 0)):
             if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < least:
@@ -54,14 +57,24 @@ class DataLoader:
         self.seed = (_core._draw_seed() if seed is None else int(seed)) & (2**64 - 1)
         self.epoch = 0
         self.collate_fn = collate_fn
+        self.batch_sampler = batch_sampler
         self._single = False
         self._native: Any = None
+        if batch_sampler is not None:
+            if batch_size != 1 or shuffle or drop_last or seed is not None:
+                raise ValueError("DataLoader: batch_sampler decides on batch_size, shuffle, drop_last and seed")
+            if not hasattr(batch_sampler, "__iter__") or isinstance(batch_sampler, Iterator):
+                raise TypeError(
+                    "DataLoader: batch_sampler must give lists of indices again in each epoch, got "
+                    f"{type(batch_sampler).__name__}"
+                )
         arrays, indices = self._arrays() if collate_fn is None else (None, None)
-        if arrays is not None:
+        self._gathered = (arrays, indices)
+        if arrays is not None and batch_sampler is None:
             self._native = _core._BatchLoader(
                 arrays, self.batch_size, self.shuffle, self.drop_last, self.seed, self.prefetch, indices
             )
-        elif not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        elif arrays is None and not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
             raise TypeError(
                 "DataLoader: dataset must be an array, a tuple of arrays, or have __getitem__ and __len__; got "
                 f"{type(dataset).__name__}"
@@ -94,6 +107,8 @@ class DataLoader:
         return int(self._native.samples) if self._native is not None else len(self.dataset)
 
     def __len__(self) -> int:
+        if self.batch_sampler is not None:
+            return len(self.batch_sampler)
         if self.drop_last:
             return self.samples // self.batch_size
         return -(-self.samples // self.batch_size)
@@ -103,15 +118,31 @@ class DataLoader:
         if self._native is not None:
             batches = self._native.epoch(epoch)
             return (batch[0] for batch in batches) if self._single else batches
-        return self._fetch(epoch) if self.prefetch == 0 else _Prefetch(self._fetch(epoch), self.prefetch)
+        batches = self._fetch(self._chosen(epoch))
+        return batches if self.prefetch == 0 else _Prefetch(batches, self.prefetch)
 
-    def _fetch(self, epoch: int) -> Iterator[Any]:
-        """The batches of a data set written in Python."""
+    def _chosen(self, epoch: int) -> Iterator[Sequence[int]]:
+        """The indices of each batch."""
+        if self.batch_sampler is not None:
+            if isinstance(getattr(self.batch_sampler, "epoch", None), int):
+                self.batch_sampler.epoch = epoch
+            return iter(self.batch_sampler)
         order = _core._sample_order(len(self.dataset), self.shuffle, self.seed, epoch).tolist()
+        size = self.batch_size
+        return (order[batch * size : (batch + 1) * size] for batch in range(len(self)))
+
+    def _fetch(self, chosen: Iterator[Sequence[int]]) -> Iterator[Any]:
+        """The batches of a data set written in Python."""
+        arrays, subset = self._gathered
         collate = self.collate_fn or default_collate
-        for batch in range(len(self)):
-            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield collate([self.dataset[i] for i in chosen])
+        for indices in chosen:
+            if arrays is None:
+                yield collate([self.dataset[i] for i in indices])
+                continue
+            index = _core.tensor(list(indices), dtype=_core.int64)
+            index = index if subset is None else _core.take(subset, index, axis=0)
+            batch = tuple(_core.take(array, index, axis=0) for array in arrays)
+            yield batch[0] if self._single else batch
 
 
 class _Prefetch:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lanner import _core
+from lanner.data.sequences import slide
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 Level = Literal["word", "char", "byte"]
 
-__all__ = ["Vocabulary", "tokenize"]
+__all__ = ["Vocabulary", "next_token_streams", "next_token_windows", "tokenize"]
 
 _LEVELS = ("word", "char", "byte")
 _SPECIALS = {"word": ("<pad>", "<unk>"), "char": (), "byte": ()}
@@ -294,3 +295,62 @@ class Vocabulary:
 
     def __repr__(self) -> str:
         return f"Vocabulary({len(self)} tokens, level={self.level!r}, lower={self.lower}, specials={self.specials})"
+
+
+def next_token_windows(tokens: Any, length: int, stride: int | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What a language model reads and what it is to say: pieces [N, length] of tokens [T], and the same one token on.
+
+    Pieces begin ``stride`` apart, one behind the other unless given. Both are views, for a ``DataLoader`` to shuffle.
+
+    >>> x, y = ln.data.text.next_token_windows(np.arange(8), length=3)
+    >>> x.tolist(), y.tolist()
+    ([[0, 1, 2], [3, 4, 5]], [[1, 2, 3], [4, 5, 6]])
+    """
+    tokens = _tokens(tokens, "next_token_windows")
+    stride = length if stride is None else stride
+    if length < 1 or stride < 1:
+        raise ValueError(f"next_token_windows: length and stride must be at least 1, got {length} and {stride}")
+    if len(tokens) <= length:
+        raise _core.ShapeError(f"next_token_windows: {len(tokens)} tokens have no window of {length} and one more")
+    return slide(tokens[:-1], length, stride), slide(tokens[1:], length, stride)
+
+
+def next_token_streams(tokens: Any, batch_size: int, length: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Tokens [T] cut into ``batch_size`` streams that are read side by side: inputs and targets [steps, batch, length].
+
+    Row b of step s goes on where row b of step s - 1 ended, so that a recurrent layer's state is handed from step to
+    step. Both are views; what does not fill a step is left out.
+
+    >>> x, y = ln.data.text.next_token_streams(np.arange(14), batch_size=2, length=3)
+    >>> x.tolist()
+    [[[0, 1, 2], [6, 7, 8]], [[3, 4, 5], [9, 10, 11]]]
+    """
+    import numpy as np
+
+    tokens = _tokens(tokens, "next_token_streams")
+    if batch_size < 1 or length < 1:
+        raise ValueError(f"next_token_streams: expected at least 1, got batch_size={batch_size}, length={length}")
+    each = (len(tokens) - 1) // batch_size
+    steps = each // length
+    if steps < 1:
+        raise _core.ShapeError(
+            f"next_token_streams: {len(tokens)} tokens are too few for {batch_size} streams of {length} and one more"
+        )
+    tokens = np.ascontiguousarray(tokens)
+    item = tokens.itemsize
+    x, y = (
+        np.lib.stride_tricks.as_strided(
+            part, (steps, batch_size, length), (length * item, each * item, item), writeable=part.flags.writeable
+        )
+        for part in (tokens[:-1], tokens[1:])
+    )
+    return x, y
+
+
+def _tokens(tokens: Any, name: str) -> NDArray[Any]:
+    import numpy as np
+
+    array: NDArray[Any] = np.asarray(tokens)
+    if array.ndim != 1:
+        raise _core.ShapeError(f"{name}: expected tokens [T], got shape {list(array.shape)}")
+    return array
