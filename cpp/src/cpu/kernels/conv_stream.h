@@ -33,7 +33,7 @@ void stream_tile(int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row
   for (int64_t s = 0; s < k; ++s) {
 #pragma GCC unroll 2
     for (int line = 0; line < (kStepBytes + 32) / 64 || line == 0; ++line) __builtin_prefetch(ahead + 64 * line);
-    ahead += kStepBytes;
+    ahead += kStreamsA ? kStepBytes : b_row * static_cast<int64_t>(sizeof(T));
     V<T> x[kVectors];
 #pragma GCC unroll 2
     for (int j = 0; j < kVectors; ++j) x[j] = load(b + j * L);

@@ -1,11 +1,13 @@
 // The forward pass and the input gradient, which is the forward pass of the gradient with the kernel turned around.
 //
 // A task is a block of tiles: their transforms V [point, tile, channel] and, for one panel of output channels at a
-// time, the products [point, tile, column] stay in the second-level cache.
+// time, the products [point, tile, column] stay in the second-level cache. Where tiles are few, as with one image, tasks
+// are panels of weights, each read once, and V is made before for all of them.
 #include "cpu/kernels/conv_winograd.h"
 
 #include "cpu/gemm/pack.h"
 #include "cpu/kernels/conv_internal.h"
+#include "cpu/kernels/conv_stream.h"
 
 namespace lanner::cpu::LANNER_ISA {
 namespace {
@@ -50,9 +52,8 @@ struct Pass {
       most = smaller(most, larger(kMR, ceil_div(tiles, kTasks / 4)));
     tiling = tiling_of(g.n, dst.height, dst.width, M, most);
     panels_of_task = panels, panel_blocks = 1;
-    // The input is then transformed by each of the blocks, so that few of them is best.
-    for (int64_t tasks = tiling.blocks() * groups; tasks * panel_blocks < kTasks / 4 && panels_of_task > 1;) {
-      panels_of_task = ceil_div(panels_of_task, 2);
+    if (tiling.blocks() * groups < kTasks / 4) {
+      panels_of_task = larger(1, panels * tiling.blocks() * groups / kTasks);
       panel_blocks = ceil_div(panels, panels_of_task);
     }
     input_step = tiling.most() * channels + L, product_step = tiling.most() * kN + L;
@@ -62,7 +63,11 @@ struct Pass {
   int64_t part_rows() const { return smaller(tiling.strips, tiling.down); }
   int64_t patch_elements() const { return (part_rows() * M + 2) * (tiling.columns * M + 2) * L; }
   int64_t result_elements() const { return part_rows() * M * tiling.columns * M * L + L * L; }
-  int64_t workspace_elements() const { return P * (input_step + product_step) + patch_elements() + result_elements(); }
+  bool shares() const { return panel_blocks > 1; }  // V among tasks
+  int64_t input_elements() const { return P * input_step; }
+  int64_t workspace_elements() const {
+    return (shares() ? 0 : input_elements()) + P * product_step + patch_elements() + result_elements();
+  }
 };
 
 template <int M>
@@ -121,16 +126,18 @@ int64_t workspace_bytes(const ConvGeometry& g, ConvPass pass) {
   return Pass<M>(g, pass).workspace_elements() * static_cast<int64_t>(sizeof(T));
 }
 
-// V of the tiles of strips [begin, end). `src`: of the first image, of the group's first channel.
+// V of the tiles of strips [begin, end), channels [c_begin, c_end). `src`: of the first image, of the group's first
+// channel.
 template <int M>
-void transform_input(const Pass<M>& p, const T* src, int64_t begin, int64_t end, T* patch_at, T* v) {
+void transform_input(const Pass<M>& p, const T* src, int64_t begin, int64_t end, int64_t c_begin, int64_t c_end,
+                     T* patch_at, T* v) {
   constexpr int N = Pass<M>::N;
   const int64_t plane = p.src.height * p.src.width;
   Gathered<T> patch{patch_at};
   for (int64_t strip = begin; strip < end;) {
     const Part part = p.tiling.part(strip, end);
     const T* image = src + part.image * p.groups * p.c * plane;
-    for (int64_t c = 0; c < p.c; c += L) {
+    for (int64_t c = c_begin; c < c_end; c += L) {
       patch.gather(image + c * plane, smaller(L, p.c - c), plane, p.src, part.top * M - p.pad[0],
                    (part.bottom - part.top) * M + 2, part.left * M - p.pad[1], (part.right - part.left) * M + 2);
       T* to = v + c;
@@ -195,10 +202,35 @@ void transform_output(const Pass<M>& p, const T* product, int64_t begin, int64_t
 }
 
 template <int M>
+int64_t shared_elements(const ConvGeometry& g, ConvPass pass) {
+  const Pass<M> p(g, pass);
+  return p.shares() ? p.groups * p.tiling.blocks() * p.input_elements() : 0;
+}
+
+template <int M>
+int64_t shared_items(const ConvGeometry& g, ConvPass pass) {
+  const Pass<M> p(g, pass);
+  return p.groups * p.tiling.blocks() * (p.channels / L);
+}
+
+// An item is a vector of channels of a block.
+template <int M>
+void share(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
+  const Pass<M> p(args.geometry, args.pass);
+  const int64_t vectors = p.channels / L;
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t block = item / vectors % p.tiling.blocks(), group = item / vectors / p.tiling.blocks();
+    const int64_t c = item % vectors * L, strip = block * p.tiling.strips;
+    transform_input(p, args.src + group * p.c * p.src.height * p.src.width, strip,
+                    smaller(strip + p.tiling.strips, p.tiling.all_strips()), c, smaller(c + L, p.c),
+                    static_cast<T*>(workspace), args.shared + item / vectors * p.input_elements());
+  }
+}
+
+template <int M>
 void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
   const Pass<M> p(args.geometry, args.pass);
-  T* const v = static_cast<T*>(workspace);
-  T* const product = v + p.P * p.input_step;
+  T* const product = static_cast<T*>(workspace) + (p.shares() ? 0 : p.input_elements());
   T* const result = product + p.P * p.product_step;
   T* const patch = result + p.result_elements();
   const Finish<T> finish(args.epilogue, args.dst);
@@ -207,8 +239,10 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
     const int64_t panel_block = task % p.panel_blocks, rest = task / p.panel_blocks;
     const int64_t group = rest % p.groups, block = rest / p.groups;
     const int64_t strip = block * p.tiling.strips, strips_end = smaller(strip + p.tiling.strips, p.tiling.all_strips());
-    if (transformed != rest)
-      transform_input(p, args.src + group * p.c * p.src.height * p.src.width, strip, strips_end, patch, v);
+    T* const v = p.shares() ? args.shared + (group * p.tiling.blocks() + block) * p.input_elements()
+                            : static_cast<T*>(workspace);
+    if (!p.shares() && transformed != rest)
+      transform_input(p, args.src + group * p.c * p.src.height * p.src.width, strip, strips_end, 0, p.c, patch, v);
     transformed = rest;
 
     int64_t tiles = 0;
@@ -222,18 +256,10 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
       const T* weight = args.packed + (group * p.panels + panel) * p.panel_elements();
       const int64_t width = smaller(kN, p.k - panel * kN);
       for (int point = 0; point < p.P; ++point)
-        for (int64_t i = 0; i < tiles; i += height) {
-          const TileOut<T> out{product + point * p.product_step + i * kN,
-                               kN,
-                               1,
-                               static_cast<int>(smaller(height, tiles - i)),
-                               width <= L ? L : kN,
-                               1,
-                               0,
-                               {}};
-          tile<T>(p.c, v + point * p.input_step + i * p.channels, p.channels, 1, weight + point * p.weight_step, kN,
-                  out);
-        }
+        for (int64_t i = 0; i < tiles; i += height)
+          kStreamTiles<T, false>.of[smaller(height, tiles - i)][width <= L ? 1 : 2](
+              p.c, v + point * p.input_step + i * p.channels, p.channels, weight + point * p.weight_step, kN,
+              product + point * p.product_step + i * kN, kN);
       const int64_t k = group * p.k + panel * kN;
       transform_output(p, product, strip, strips_end, width,
                        args.epilogue.bias_per_row ? args.epilogue.bias_per_row + k : nullptr, finish, result,
@@ -243,8 +269,9 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
 }
 
 template <int M>
-constexpr ConvFunctions<float> kFunctions = {winograd_cost<M>, packed_elements<M>, pack_items<M>, pack<M>,
-                                             tasks<M>,         workspace_bytes<M>, run<M>};
+constexpr ConvFunctions<float> kFunctions = {
+    winograd_cost<M>, packed_elements<M>, pack_items<M>,   pack<M>, tasks<M>, workspace_bytes<M>,
+    run<M>,           shared_elements<M>, shared_items<M>, share<M>};
 
 }  // namespace
 
