@@ -166,8 +166,8 @@ double winograd_cost(const ConvGeometry& g, ConvPass pass, bool packed) {
   // streams; and one of the weights, which come from memory and go there.
   const double transforms = tiles * kPoints * (c_vectors + k_vectors) * 18;
   const double weights = packed ? 0 : c * k_vectors * kPoints * 32;
-  return static_cast<double>(g.groups) *
-         (products + transforms + weights + read_cost(kPoints * c * k * static_cast<double>(sizeof(float))));
+  const double bytes = read_cost(kPoints * c * k * static_cast<double>(sizeof(float)));
+  return static_cast<double>(g.groups) * ((products > bytes ? products : bytes) + transforms + weights);
 }
 
 }  // namespace
