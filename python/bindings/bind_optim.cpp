@@ -67,7 +67,8 @@ void bind_optim(py::module_& m) {
          double weight_decay,
          bool maximize) { lion(params, grads, exp_avgs, {lr, beta1, beta2, weight_decay, maximize}); },
       NoGil());
-  m.def("_clip_norm", &clip_norm, NoGil());
+  m.def("_clip_norm", &clip_norm, py::arg("grads"), py::arg("norm"), py::arg("max_norm"),
+        py::arg("error_if_nonfinite") = false, NoGil());
 }
 
 }  // namespace lanner::python

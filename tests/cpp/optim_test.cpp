@@ -312,6 +312,9 @@ TEST(Optim, ClipsToTheNorm) {
   clip_norm({a, b}, Tensor::scalar(5), 1);
   EXPECT_NEAR(a.data<float>()[0], 0.6, 1e-6);
   EXPECT_NEAR(b.data<double>()[0], 0.8, 1e-6);
+  clip_norm({a}, Tensor::scalar(0.5), 1, true);
+  EXPECT_THROW(clip_norm({a}, Tensor::scalar(INFINITY), 1, true), Error);
+  EXPECT_NEAR(a.data<float>()[0], 0.6, 1e-6);
 }
 
 }  // namespace

@@ -187,9 +187,47 @@ def test_clip_grad():
     w.grad = ln.tensor([float("nan"), 1.0])
     with pytest.raises(ln.Error, match="the norm of the gradients is nan"):
         nn.utils.clip_grad_norm_([w], 1.0, error_if_nonfinite=True)
+    assert w.grad.tolist()[1] == 1  # raised before anything is scaled
+    with pytest.raises(RuntimeError, match="the norm of the gradients is nan"):
+        nn.utils.get_total_norm(w.grad, error_if_nonfinite=True)
     v.grad = ln.tensor([-5.0])
     nn.utils.clip_grad_value_([v, unused], 2.0)
     assert v.grad.tolist() == [-2]
+    nn.utils.clip_grad_value_(v, 3)
+    assert v.grad.tolist() == [-2]
+    nn.utils.clip_grads_with_norm_([v, unused], 3.0, ln.tensor(6.0))
+    np.testing.assert_allclose(v.grad.tolist(), [-1], rtol=1e-6)
+
+
+def test_clip_grad_of_several_dtypes():
+    a, b, c = (nn.Parameter(ln.zeros(2, dtype=d)) for d in (ln.float32, ln.bfloat16, ln.float64))
+    a.grad, b.grad, c.grad = ln.tensor([3.0, 0.0]), ln.tensor([4.0, 0.0]).to(ln.bfloat16), ln.zeros(2, dtype=ln.float64)
+    assert nn.utils.clip_grad_norm_([a, b, c], 2.5).item() == 5
+    np.testing.assert_allclose(a.grad.tolist(), [1.5, 0], rtol=1e-6)
+    assert b.grad.tolist() == [2, 0]
+    assert (a.grad.dtype, b.grad.dtype, c.grad.dtype) == (ln.float32, ln.bfloat16, ln.float64)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_clip_grad_in_a_compiled_step(dtype):
+    w = nn.Parameter(ln.tensor([1.0, 1.0], dtype=getattr(ln, dtype)))
+
+    @ln.compile
+    def step(x):
+        (w * x).sum().backward()
+        total = nn.utils.clip_grad_norm_([w], 1.0, error_if_nonfinite=True)
+        nn.utils.clip_grad_value_([w], 0.7)
+        gradient = w.grad + 0
+        w.grad = None
+        return total, gradient
+
+    for x, norm, clipped in (([3, 4], 5, [0.6, 0.7]), ([0.3, 0.4], 0.5, [0.3, 0.4]), ([30, 40], 50, [0.6, 0.7])):
+        total, gradient = step(ln.tensor(x, dtype=getattr(ln, dtype)))
+        tolerance = 1e-5 if dtype == "float32" else 1e-2
+        assert total.item() == pytest.approx(norm, rel=tolerance)
+        np.testing.assert_allclose(gradient.tolist(), clipped, rtol=tolerance)
+    with pytest.raises(ln.Error, match="the norm of the gradients is inf"):
+        step(ln.tensor([3.0, float("inf")], dtype=getattr(ln, dtype)))
 
 
 def test_vectors():

@@ -396,8 +396,8 @@ def test_state_dicts_in_half_precision():
     assert np.array_equal(number(ours.weight.to(ln.float32)), number(theirs.weight.float()))
 
 
-@pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.0, float("inf")])
-@pytest.mark.parametrize("max_norm", [0.1, 1e6])
+@pytest.mark.parametrize("norm_type", [0.0, 0.5, 1, 2.0, 3.0, -1.0, float("inf"), float("-inf"), "inf"])
+@pytest.mark.parametrize("max_norm", [0.1, 1e6, 0.0])
 def test_clip_grad_norm(norm_type, max_norm):
     ours, theirs = pair("Linear", (7, 5), {}, "float64")
     x, tx = both(inputs([(3, 7)], "float64", -2, 2))
@@ -406,6 +406,15 @@ def test_clip_grad_norm(norm_type, max_norm):
     close(total, torch.nn.utils.clip_grad_norm_(theirs.parameters(), max_norm, norm_type), 40, "norm")
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         close(a.grad, b.grad, 40, "gradient")
+
+
+def test_clip_grad_value():
+    ours, theirs = nn.Parameter(ln.zeros(6)), torch.nn.Parameter(torch.zeros(6))
+    values = np.array([-3, 0.2, 3, np.nan, np.inf, -np.inf], np.float32)
+    ours.grad, theirs.grad = ln.tensor(values), torch.tensor(values)
+    nn.utils.clip_grad_value_(ours, 0.5)
+    torch.nn.utils.clip_grad_value_(theirs, 0.5)
+    np.testing.assert_array_equal(number(ours.grad), number(theirs.grad))
 
 
 def test_parameters_as_vector():

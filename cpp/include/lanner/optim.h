@@ -78,6 +78,7 @@ struct LionOptions {
 void lion(const Tensors& params, const Tensors& grads, const Tensors& exp_avgs, const LionOptions& options = {});
 
 // Multiplies all gradients by the least of 1 and max_norm / (norm + 1e-6), where `norm` is one floating number.
-void clip_norm(const Tensors& grads, const Tensor& norm, double max_norm);
+// `error_if_nonfinite`: an Error where it is infinite or NaN, before anything is scaled.
+void clip_norm(const Tensors& grads, const Tensor& norm, double max_norm, bool error_if_nonfinite = false);
 
 }  // namespace lanner::optim

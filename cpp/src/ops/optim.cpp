@@ -172,6 +172,7 @@ class Step {
 
 struct ScaleAttrs {
   double max_norm;
+  bool error_if_nonfinite = false;
 };
 
 template <class T>
@@ -263,12 +264,14 @@ void lion(const Tensors& params, const Tensors& grads, const Tensors& exp_avgs, 
   Step("lion", params, {{"grads", &grads}, {"exp_avgs", &exp_avgs}}).run(Op::LionStep, o);
 }
 
-void clip_norm(const Tensors& grads, const Tensor& norm, double max_norm) {
+void clip_norm(const Tensors& grads, const Tensor& norm, double max_norm, bool error_if_nonfinite) {
   check<ShapeError>(norm.size() == 1, "clip_norm: norm must be one number, got shape ", norm.shape());
   check_floating("clip_norm", "norm", norm);
-  if (grads.empty()) return;
   const NoGrad off;
   Tensors in{ops::cast(norm.detach(), DType::Float64)};
+  // By itself: a node of a plan that has no outputs stays there, and before those that write.
+  if (error_if_nonfinite) emit(Op::ScaleGradients, in, ScaleAttrs{max_norm, true}, {});
+  if (grads.empty()) return;
   for (const Tensor& g : grads) {
     check<DTypeError>(g.dtype() == DType::Float32 || g.dtype() == DType::Float64, "clip_norm: a gradient is ",
                       dtype_name(g.dtype()), "; float32 and float64 can be clipped");
@@ -283,8 +286,10 @@ void clip_norm(const Tensors& grads, const Tensor& norm, double max_norm) {
 }  // namespace optim
 
 LANNER_RUN(ScaleGradients) {
-  const double max_norm = r.attrs.get<ScaleAttrs>().max_norm;
-  const double wanted = max_norm / (*r.in[0].data<double>() + 1e-6);
+  const auto [max_norm, error_if_nonfinite] = r.attrs.get<ScaleAttrs>();
+  const double norm = *r.in[0].data<double>();
+  check(!error_if_nonfinite || std::isfinite(norm), "clip_norm: the norm of the gradients is ", norm);
+  const double wanted = max_norm / (norm + 1e-6);
   const double scale = wanted > 1 ? 1 : wanted;  // a NaN stays one
   if (scale == 1) return;
   for (size_t i = 1; i < r.in.size(); ++i) {
