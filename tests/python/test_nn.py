@@ -122,7 +122,8 @@ BAD_ARGUMENTS = [
     (lambda: nn.MultiMarginLoss(p=3), ValueError, "p must be 1 or 2"),
     (lambda: nn.TripletMarginLoss(margin=0.0), ValueError, "margin must be positive"),
     (lambda: nn.EmbeddingBag(3, 3, mode="min"), ValueError, "mode must be one of"),
-    (lambda: nn.EmbeddingBag(3, 3, scale_grad_by_freq=True), ln.Error, "not available"),
+    (lambda: nn.EmbeddingBag(3, 3, mode="max", scale_grad_by_freq=True), ValueError, 'the modes "sum" and "mean"'),
+    (lambda: nn.EmbeddingBag.from_pretrained(ln.ones(3)), ln.ShapeError, "expected 2 dimensions"),
 ]
 
 
@@ -170,6 +171,43 @@ def test_bad_labels():
         nn.CrossEntropyLoss()(x, ln.tensor([0, 1, 2]))
     with pytest.raises(ln.Error):
         nn.CrossEntropyLoss(weight=ln.ones(4))(x, ln.tensor([0, 1]))
+
+
+def test_embedding_bag_from_pretrained():
+    table = ln.tensor(np.arange(12.0, dtype=np.float32).reshape(4, 3))
+    fixed = nn.EmbeddingBag.from_pretrained(table, mode="sum", include_last_offset=True, padding_idx=1)
+    assert not fixed.weight.requires_grad
+    assert fixed(ln.tensor([0, 1, 3]), ln.tensor([0, 2, 3])).tolist() == [[0, 1, 2], [9, 10, 11]]
+    assert repr(fixed) == "EmbeddingBag(4, 3, mode='sum', padding_idx=1)"
+    trained = nn.EmbeddingBag.from_pretrained(table, freeze=False)
+    trained(ln.tensor([[0, 2]])).sum().backward()
+    assert trained.weight.grad.tolist() == [[0.5] * 3, [0] * 3, [0.5] * 3, [0] * 3]
+
+
+# PyTorch 2.13 divides by the count of another index on a CPU (its issue 190063); the reference is the definition.
+@pytest.mark.parametrize("padding_idx", [None, 4, -3])
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+@pytest.mark.parametrize("form", ["matrix", "offsets", "weights"])
+def test_embedding_bag_scales_gradients_by_frequency(mode, form, padding_idx):
+    if form == "weights" and mode == "mean":
+        return
+    rng = np.random.default_rng(0)
+    index = rng.integers(0, 6, (4, 5) if form == "matrix" else 20)
+    arguments = [ln.tensor(index)] + ([ln.tensor([0, 3, 3, 11])] if form != "matrix" else [])
+    if form == "weights":
+        arguments.append(ln.tensor(rng.normal(size=20)))
+    cotangent = ln.tensor(rng.normal(size=(4, 3)))
+    table = ln.tensor(rng.normal(size=(7, 3)))
+    outputs, gradients = [], []
+    for scaled in (False, True):
+        options = {"mode": mode, "padding_idx": padding_idx, "scale_grad_by_freq": scaled}
+        bag = nn.EmbeddingBag.from_pretrained(table, freeze=False, **options)
+        outputs.append(bag(*arguments))
+        (outputs[-1] * cotangent).sum().backward()
+        gradients.append(bag.weight.grad.numpy())
+    counts = np.maximum(np.bincount(index.reshape(-1), minlength=7), 1)
+    np.testing.assert_allclose(outputs[0].detach().numpy(), outputs[1].detach().numpy(), rtol=1e-14)
+    np.testing.assert_allclose(gradients[1], gradients[0] / counts[:, None], rtol=1e-12, atol=1e-15)
 
 
 def test_clip_grad():

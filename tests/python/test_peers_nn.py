@@ -167,6 +167,7 @@ LAYERS: list[tuple[str, tuple[Any, ...], dict[str, Any], list[Any]]] = [
     ("EmbeddingBag", (7, 5), {"include_last_offset": True}, [IDS.reshape(-1), np.array([0, 2, 6])]),
     ("EmbeddingBag", (7, 5), {"padding_idx": 4}, [IDS]),
     ("EmbeddingBag", (7, 5), {"max_norm": 1.5, "norm_type": 1.0}, [IDS]),
+    ("EmbeddingBag", (7, 5), {"max_norm": 1.5, "mode": "max", "padding_idx": -1}, [IDS]),
     ("ReLU", (), {}, [(5, 9)]),
     ("LeakyReLU", (0.2,), {}, [(5, 9)]),
     ("PReLU", (), {}, [(5, 9)]),

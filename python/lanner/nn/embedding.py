@@ -123,9 +123,14 @@ class Embedding(_Table):
 
 
 class EmbeddingBag(_Table):
-    """Sum, mean or maximum of the rows of each bag of indices, without the rows themselves in memory.
+    """Sum, mean or maximum of the rows of each bag of indices.
 
-    Bags are the rows of ``input`` [B, N], or pieces of ``input`` [N] that begin at ``offsets`` [B].
+    Bags are the rows of ``input`` [B, N], or pieces of ``input`` [N] that begin at ``offsets`` [B]; with
+    ``include_last_offset``, there is one offset more, the end of the last bag. An empty bag gives zeros.
+    ``per_sample_weights``, of the shape of ``input``, scale the rows where ``mode`` is "sum". Indices ``padding_idx``
+    are left out, and that row gets no gradient; ``max_norm``, ``norm_type``, ``scale_grad_by_freq`` (but with "max")
+    and ``sparse`` are as for ``Embedding``. How ``offsets`` cut is part of the plan of a compiled step: where they
+    change, pad bags to [B, N] with ``padding_idx``.
 
     >>> bag = ln.nn.EmbeddingBag(10, 4, mode="sum")
     >>> bag(ln.tensor([1, 2, 4, 5]), ln.tensor([0, 3])).shape
@@ -148,8 +153,8 @@ class EmbeddingBag(_Table):
         dtype: Any = None,
     ) -> None:
         F.check_choice("EmbeddingBag", "mode", mode, ("sum", "mean", "max"))
-        if scale_grad_by_freq:
-            raise _core.Error("EmbeddingBag: scale_grad_by_freq is not available; Embedding has it")
+        if scale_grad_by_freq and mode == "max":
+            raise ValueError('EmbeddingBag: scale_grad_by_freq goes with the modes "sum" and "mean"')
         self.max_norm = max_norm
         self.norm_type = norm_type
         self.scale_grad_by_freq = scale_grad_by_freq
@@ -157,6 +162,42 @@ class EmbeddingBag(_Table):
         self.sparse = sparse
         self.include_last_offset = include_last_offset
         self._set_up(num_embeddings, embedding_dim, padding_idx, _weight, device, dtype)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        embeddings: Tensor,
+        freeze: bool = True,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: str = "mean",
+        sparse: bool = False,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+    ) -> EmbeddingBag:
+        """Make a layer whose table is ``embeddings``, not trained unless ``freeze=False``.
+
+        >>> bag = ln.nn.EmbeddingBag.from_pretrained(ln.tensor([[1.0, 2.0], [3.0, 4.0]]))
+        >>> bag(ln.tensor([[0, 1]])).tolist()
+        [[2.0, 3.0]]
+        """
+        if embeddings.ndim != 2:
+            raise _core.ShapeError(f"from_pretrained: expected 2 dimensions, embeddings has shape {embeddings.shape}")
+        rows, columns = embeddings.shape
+        layer = cls(
+            rows,
+            columns,
+            max_norm,
+            norm_type,
+            scale_grad_by_freq,
+            mode,
+            sparse,
+            include_last_offset=include_last_offset,
+            padding_idx=padding_idx,
+        )
+        layer.weight = Parameter(embeddings, requires_grad=not freeze)
+        return layer
 
     def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
         """Reduce each bag to one row."""
@@ -166,7 +207,8 @@ class EmbeddingBag(_Table):
             offsets,
             self.max_norm,
             self.norm_type,
-            mode=self.mode,
+            self.scale_grad_by_freq,
+            self.mode,
             per_sample_weights=per_sample_weights,
             include_last_offset=self.include_last_offset,
             padding_idx=self.padding_idx,
@@ -179,5 +221,7 @@ class EmbeddingBag(_Table):
             text += f", max_norm={self.max_norm}"
         if self.norm_type != 2:
             text += f", norm_type={self.norm_type}"
+        if self.scale_grad_by_freq:
+            text += f", scale_grad_by_freq={self.scale_grad_by_freq}"
         text += f", mode={self.mode!r}"
         return text + (f", padding_idx={self.padding_idx}" if self.padding_idx is not None else "")

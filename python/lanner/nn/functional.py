@@ -291,6 +291,7 @@ def embedding(
     max_norm: float | None = None,
     norm_type: float = 2.0,
     scale_grad_by_freq: bool = False,
+    sparse: bool = False,
 ) -> Tensor:
     """Row ``i`` of ``weight`` [V, D] for each index ``i`` of ``input``; see `lanner.nn.Embedding`.
 
@@ -316,7 +317,9 @@ def embedding_bag(
     offsets: Tensor | None = None,
     max_norm: float | None = None,
     norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
     mode: str = "mean",
+    sparse: bool = False,
     per_sample_weights: Tensor | None = None,
     include_last_offset: bool = False,
     padding_idx: int | None = None,
@@ -328,6 +331,10 @@ def embedding_bag(
     """
     if max_norm is not None:
         _shorten(weight, input, max_norm, norm_type)
+    if scale_grad_by_freq:
+        if mode == "max":
+            raise ValueError('embedding_bag: scale_grad_by_freq goes with the modes "sum" and "mean"')
+        input, weight, padding_idx = _rows_by_frequency(input, weight, padding_idx)
     return _core.embedding_bag(
         input,
         weight,
@@ -337,6 +344,19 @@ def embedding_bag(
         include_last_offset=include_last_offset,
         padding_idx=padding_idx,
     )
+
+
+def _rows_by_frequency(input: Tensor, weight: Tensor, padding_idx: int | None) -> tuple[Tensor, Tensor, int | None]:
+    """Places in a table of the rows that ``input`` names, whose gradient is divided by how often each is used."""
+    flat = _core.reshape(input, (-1,))
+    count = flat.shape[0]
+    rows = embedding(flat, weight, scale_grad_by_freq=True)
+    places = _core.arange(count)
+    if padding_idx is not None:  # what is left out names one row more
+        rows = _core.concat([rows, _core.zeros((1, weight.shape[1]), dtype=weight.dtype)], axis=0)
+        places = _core.where(flat == padding_idx % weight.shape[0], count, places)
+        padding_idx = count
+    return _core.reshape(places, input.shape), rows, padding_idx
 
 
 # ---- losses, distances ----
