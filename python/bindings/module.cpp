@@ -9,6 +9,7 @@
   PART(shape)        \
   PART(elementwise)  \
   PART(linalg)       \
+  PART(attention)    \
   PART(conv)         \
   PART(pool)         \
   PART(indexing)     \

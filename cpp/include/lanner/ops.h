@@ -1,6 +1,7 @@
 // All ops, by family.
 #pragma once
 
+#include "lanner/ops/attention.h"
 #include "lanner/ops/conv.h"
 #include "lanner/ops/elementwise.h"
 #include "lanner/ops/halt.h"

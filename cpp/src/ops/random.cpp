@@ -9,7 +9,7 @@
 #include "cpu/kernels/random.h"
 #include "lanner/ops.h"
 #include "lanner/parallel.h"
-#include "ops/op.h"
+#include "ops/random.h"
 
 namespace lanner {
 namespace {
@@ -93,6 +93,12 @@ DType drawn_dtype(DType dtype) { return is_half(dtype) ? DType::Float32 : dtype;
 
 }  // namespace
 
+uint64_t keep_threshold(double dropout_p) { return threshold_of(1 - dropout_p); }
+
+Tensor dropout_by(RandomState state, uint64_t threshold, double scale, const Tensor& x) {
+  return emit(Op::Dropout, {ops::contiguous(x)}, ChoiceAttrs{state, threshold, scale}, {x.shape(), x.dtype()});
+}
+
 namespace ops {
 
 Tensor normal(const Shape& shape, double mean, double std, DType dtype) {
@@ -156,8 +162,7 @@ Tensor dropout(const Tensor& x, double p, bool training) {
   check_floating("dropout", "x", x);
   if (!training || p == 0) return x;
   if (is_half(x.dtype())) return cast(dropout(cast(x, DType::Float32), p, true), x.dtype());
-  const ChoiceAttrs attrs{next_random_state(), threshold_of(1 - p), p == 1 ? 0 : 1 / (1 - p)};
-  return emit(Op::Dropout, {contiguous(x)}, attrs, {x.shape(), x.dtype()});
+  return dropout_by(next_random_state(), keep_threshold(p), p == 1 ? 0 : 1 / (1 - p), x);
 }
 
 Tensor dropout2d(const Tensor& x, double p, bool training) {

@@ -10,6 +10,11 @@ std::string text_of(const Value& v) { return dtype_name(v.dtype) + to_string(v.s
 double flops_of(const Graph& g, const Node& n) {
   const auto shape = [&](int value) -> const Shape& { return g.values[value].shape; };
   const auto count = [&](int value) { return static_cast<double>(g.values[value].size()); };
+  // Of `products` matrices of L x S x E, in all batches; a causal mask is not looked at.
+  const auto attention = [&](size_t query, double products) {
+    return 2 * products * count(n.in[query]) *
+           static_cast<double>(shape(n.in[query + 1])[shape(n.in[query]).size() - 2]);
+  };
   double flops = 0;
   switch (n.op) {
     case Op::Linear: return 2 * count(n.out[0]) * static_cast<double>(shape(n.in[1]).back());
@@ -17,6 +22,10 @@ double flops_of(const Graph& g, const Node& n) {
     case Op::Conv: return 2 * count(n.out[0]) * count(n.in[1]) / static_cast<double>(shape(n.in[1])[0]);
     case Op::ConvInputGrad: return 2 * count(n.in[0]) * count(n.in[1]) / static_cast<double>(shape(n.in[1])[0]);
     case Op::ConvWeightGrad: return 2 * count(n.in[1]) * count(n.out[0]) / static_cast<double>(shape(n.out[0])[0]);
+    case Op::Attention:
+    case Op::DropoutAttention: return attention(0, 2);
+    case Op::AttentionBackward:
+    case Op::DropoutAttentionBackward: return attention(1, 5);
     default:
       for (int v : n.out.empty() ? n.in : n.out)
         if (v >= 0) flops += count(v) * static_cast<double>(1 + n.absorbed.size());

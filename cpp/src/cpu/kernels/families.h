@@ -10,6 +10,7 @@
   LANNER_FAMILY(PoolKernels, pool)                \
   LANNER_FAMILY(ReduceKernels, reduce)            \
   LANNER_FAMILY(SoftmaxKernels, softmax)          \
+  LANNER_FAMILY(AttentionKernels, attention)      \
   LANNER_FAMILY(NormKernels, norm)                \
   LANNER_FAMILY(ChannelNormKernels, channel_norm) \
   LANNER_FAMILY(LossKernels, loss)                \
