@@ -18,6 +18,7 @@ from lanner.nn.activation import (
     Tanh,
     Threshold,
 )
+from lanner.nn.attention import AdditiveAttention, MultiheadAttention, MultiplicativeAttention
 from lanner.nn.container import ModuleDict, ModuleList, Sequential
 from lanner.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from lanner.nn.dropout import Dropout, Dropout2d
@@ -53,6 +54,14 @@ from lanner.nn.pooling import (
     Upsample,
 )
 from lanner.nn.serialization import from_config, register, to_config
+from lanner.nn.transformer import (
+    LearnedPositionalEncoding,
+    PositionalEncoding,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "ELU",
@@ -62,6 +71,7 @@ __all__ = [
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
+    "AdditiveAttention",
     "AvgPool1d",
     "AvgPool2d",
     "BCELoss",
@@ -92,6 +102,7 @@ __all__ = [
     "L1Loss",
     "LayerNorm",
     "LeakyReLU",
+    "LearnedPositionalEncoding",
     "Linear",
     "LogSoftmax",
     "MSELoss",
@@ -101,9 +112,12 @@ __all__ = [
     "ModuleDict",
     "ModuleList",
     "MultiMarginLoss",
+    "MultiheadAttention",
+    "MultiplicativeAttention",
     "NLLLoss",
     "PReLU",
     "Parameter",
+    "PositionalEncoding",
     "RMSNorm",
     "ReLU",
     "Rescaling",
@@ -116,6 +130,10 @@ __all__ = [
     "Step",
     "Tanh",
     "Threshold",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "Unflatten",
     "Upsample",
