@@ -9,7 +9,7 @@ from lanner import nn, optim
 from lanner.nn import functional
 
 VERSION = ln.__version__
-MISSING = {"recurrent", "attention", "position"}  # layers that lanner does not have yet
+MISSING = {"recurrent"}  # layers that lanner does not have yet
 
 
 class Residual(nn.Module):
@@ -19,6 +19,19 @@ class Residual(nn.Module):
 
     def forward(self, x):
         return self.main(x) + self.short(x)
+
+
+class Attention(nn.Module):
+    def __init__(self, d, heads):
+        super().__init__()
+        self.heads, self.qkv, self.out = heads, nn.Linear(d, 3 * d), nn.Linear(d, d)
+
+    def forward(self, x):
+        b, t, d = x.shape
+        split = ln.reshape(self.qkv(x), (b, t, 3 * self.heads, d // self.heads))
+        q, k, v = ln.split(ln.permute_dims(split, (0, 2, 1, 3)), self.heads, 1)
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out(ln.reshape(ln.permute_dims(y, (0, 2, 1, 3)), (b, t, d)))
 
 
 class GlobalAveragePool(nn.Module):
@@ -33,6 +46,8 @@ LAYERS = {
     "batchnorm": nn.BatchNorm2d,
     "layernorm": nn.LayerNorm,
     "embedding": nn.Embedding,
+    "position": lambda t, d: nn.LearnedPositionalEncoding(d, t, batch_first=True),
+    "attention": Attention,
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
     "gelu": nn.GELU,
@@ -82,7 +97,10 @@ def training(w):
 
     @ln.compile
     def compiled(x, y):
-        loss = loss_of(net(x), y)
+        out = net(x)
+        if w["loss"] == "cross_entropy" and out.ndim == 3:
+            out, y = ln.flatten(out, 0, 1), ln.flatten(y)
+        loss = loss_of(out, y)
         loss.backward()
         update.step()
         update.zero_grad()
