@@ -269,6 +269,44 @@ void add_line(Total<O>& total, const typename O::In* x, int64_t n, int64_t strid
   }
 }
 
+// Short lines, such as a channel's planes, are added in vectors: so many of them, and kBlock elements, before the way
+// across the lanes.
+constexpr int64_t kBlockLines = 64;
+
+// Of `lines` lines of n elements from the cursor on, which it moves past them.
+template <class O>
+typename O::Acc block_of_lines(const typename O::In* x, int64_t n, int64_t lines, Cursor& line) {
+  using T = typename O::In;
+  constexpr int64_t L = kLanes<T>;
+  const V<T> identity = splat<T>(O::kIdentity);
+  const int64_t tail = n % L;
+  V<T> a[8];
+  for (auto& v : a) v = identity;
+  for (; lines > 0; --lines) {
+    const T* from = x + line.offset;
+    const T* const end = from + n - tail;
+    line.next();
+    // Lines lie apart, and the hardware does not foresee the next.
+    for (int64_t i = 0; i < n; i += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(x + line.offset + i);
+    for (; from + 8 * L <= end; from += 8 * L) {
+#pragma GCC unroll 8
+      for (int u = 0; u < 8; ++u) a[u] = O::combine(a[u], O::map_vector(load(from + u * L)));
+    }
+#pragma GCC unroll 8
+    for (int u = 0; u < 7; ++u) {
+      if (from == end) break;
+      a[u] = O::combine(a[u], O::map_vector(load(from)));
+      from += L;
+    }
+    if (tail)
+      a[7] = O::combine(a[7],
+                        select(first_lanes<T>(tail), O::map_vector(load_n(end, static_cast<size_t>(tail))), identity));
+  }
+  for (int half = 4; half > 0; half /= 2)
+    for (int u = 0; u < half; ++u) a[u] = O::combine(a[u], a[u + half]);
+  return across_lanes<O>(a[0]);
+}
+
 // Up to here one element after the other is faster than a vector and the way across its lanes: many lines are under way
 // at once. bench/reduce.cpp --benchmark_filter=rows
 constexpr int64_t kShortLine = 32;
@@ -294,6 +332,15 @@ void reduce_rows(const ReduceJob& job, const typename O::In* x, typename O::Acc*
     }
     Total<O> total;
     Cursor reduced(job.reduced, r0);
+    if constexpr (O::kVector) {
+      if (job.line_stride == 1 && 2 * job.line <= kBlock<typename O::In> && r1 - r0 > 1) {
+        const int64_t fit = kBlock<typename O::In> / job.line, step = fit < kBlockLines ? fit : kBlockLines;
+        for (int64_t r = r0; r < r1; r += step)
+          total.add(block_of_lines<O>(from, job.line, r1 - r < step ? r1 - r : step, reduced));
+        out[k] = total.value();
+        continue;
+      }
+    }
     for (int64_t r = r0; r < r1; ++r, reduced.next()) {
       add_line(total, from + reduced.offset, job.line, job.line_stride);
       if constexpr (O::kEarly) {
