@@ -30,7 +30,10 @@ const Layer kLayers[] = {
     {"resnet_256", 32, 1, 256, 256, 8, 3, 1, 1},   {"resnet_512", 32, 1, 512, 512, 4, 3, 1, 1},
     {"pointwise", 32, 1, 256, 64, 16, 1, 1, 0},    {"autoencoder_1", 64, 1, 1, 16, 28, 4, 2, 1},
     {"autoencoder_2", 64, 1, 16, 32, 14, 4, 2, 1}, {"depthwise", 32, 64, 1, 1, 32, 3, 1, 1},
-    {"resnet_64_b1", 1, 1, 64, 64, 32, 3, 1, 1},
+    {"resnet_64_b1", 1, 1, 64, 64, 32, 3, 1, 1},   {"dcgan", 64, 1, 32, 64, 14, 4, 2, 1},
+    {"autoencoder_3", 64, 1, 16, 32, 14, 3, 2, 1}, {"resnet_down_512", 32, 1, 256, 512, 8, 3, 2, 1},
+    {"resnet_short", 32, 1, 64, 128, 32, 1, 2, 0}, {"depthwise_s2", 32, 64, 1, 1, 32, 3, 2, 1},
+    {"depthwise_5", 32, 64, 1, 1, 32, 5, 1, 2},
 };
 
 cpu::ConvGeometry geometry_of(const Layer& l) {
@@ -117,7 +120,7 @@ void conv2d(benchmark::State& state, const Layer& layer) {
   roof::flops(state, flops_of(geometry_of(layer)));
 }
 
-const char* const kWays[] = {"direct", "winograd2", "winograd4", "pointwise", "samples", "columns"};
+const char* const kWays[] = {"direct", "winograd2", "winograd4", "pointwise", "samples", "columns", "split"};
 
 const bool registered = [] {
   const cpu::ConvWays<float>& ways = cpu::kernels().conv->f32;

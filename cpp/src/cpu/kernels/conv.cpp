@@ -266,9 +266,11 @@ constexpr ConvFunctions<T> kDirect = {cost<T>,  packed_elements<T>, pack_items<T
 
 extern const ConvKernels conv_kernels;
 const ConvKernels conv_kernels = {
-    {{&kDirect<float>, &conv_winograd_2, &conv_winograd_4, &conv_pointwise_f32, &conv_samples_f32, &conv_columns},
-     {&conv_weight_f32, &conv_winograd_weight_2, &conv_winograd_weight_4, nullptr, &conv_samples_weight_f32, nullptr}},
-    {{&kDirect<double>, nullptr, nullptr, &conv_pointwise_f64, &conv_samples_f64, nullptr},
-     {&conv_weight_f64, nullptr, nullptr, nullptr, &conv_samples_weight_f64, nullptr}}};
+    {{&kDirect<float>, &conv_winograd_2, &conv_winograd_4, &conv_pointwise_f32, &conv_samples_f32, &conv_columns,
+      &conv_split},
+     {&conv_weight_f32, &conv_winograd_weight_2, &conv_winograd_weight_4, nullptr, &conv_samples_weight_f32, nullptr,
+      &conv_split_weight}},
+    {{&kDirect<double>, nullptr, nullptr, &conv_pointwise_f64, &conv_samples_f64, nullptr, nullptr},
+     {&conv_weight_f64, nullptr, nullptr, nullptr, &conv_samples_weight_f64, nullptr, nullptr}}};
 
 }  // namespace lanner::cpu::LANNER_ISA

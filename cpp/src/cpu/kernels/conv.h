@@ -74,8 +74,8 @@ struct ConvWeightFunctions {
 
 // The ways to compute a convolution, some of them null: the direct sum, which serves always, Winograd's by tiles of 2 x
 // 2 and of 4 x 4 outputs, a product of matrices (1x1), vectors of samples, columns (a product of matrices for few
-// positions). The cheapest is to be taken.
-constexpr int kConvWays = 6;
+// positions), minimal filtering of stride 2. The cheapest is to be taken.
+constexpr int kConvWays = 7;
 template <class T>
 struct ConvWays {
   const ConvFunctions<T>* output[kConvWays];

@@ -22,4 +22,7 @@ extern const ConvFunctions<float> conv_columns;  // conv_columns.cpp
 extern const ConvFunctions<float> conv_winograd_2, conv_winograd_4;                      // conv_winograd.cpp
 extern const ConvWeightFunctions<float> conv_winograd_weight_2, conv_winograd_weight_4;  // conv_winograd_weight.cpp
 
+extern const ConvFunctions<float> conv_split;               // conv_split.cpp
+extern const ConvWeightFunctions<float> conv_split_weight;  // conv_split_weight.cpp
+
 }  // namespace lanner::cpu::LANNER_ISA
