@@ -274,6 +274,53 @@ def test_the_gradient_of_a_batch_norm_is_gated_while_it_is_read(kept):
         np.testing.assert_allclose(a.numpy(), b, atol=100 * EPS)
 
 
+@pytest.mark.parametrize("dtype", [ln.float32, ln.float64])
+@pytest.mark.parametrize("window", [dict(kernel_size=2), dict(kernel_size=3, stride=2, padding=1)])
+def test_relu_goes_behind_max_pooling(window, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 3, (3, 2, 9, 9)).astype(dtype.name)  # windows with ties, and with nothing above 0
+    x[0, 0, 4, 4] = np.nan
+    x[1, 1] = -1
+    x = ln.tensor(x)
+
+    def f(x):
+        x = (x * 1).requires_grad_()
+        y = F.max_pool2d(ln.relu(x), **window)
+        return [y, *ln.grad((y * y * 0.5 + y).sum(), [x])]
+
+    eager = [t.detach().numpy() for t in f(x)]
+    _, plan = record(f, x)
+    names = [step.name for step in plan.steps()]
+    assert "max_pool + relu" in names and "pool_scatter" in names
+    for a, b in zip(plan.run([x]), eager, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b)
+
+
+def test_relu_stays_before_max_pooling_where_that_shows():
+    x = ln.tensor(np.random.default_rng(0).integers(-3, 3, (2, 2, 8, 8)).astype(np.float32))
+
+    def indices(x):
+        return [*F.max_pool2d(ln.relu(x), 2, return_indices=True)]  # those of zeros, not of the largest below
+
+    def result(x):
+        y = ln.relu(x)
+        return [F.max_pool2d(y, 2), y * 2]
+
+    def gradient(x):
+        x = (x * 1).requires_grad_()
+        y = ln.relu(x)
+        return ln.grad(F.max_pool2d(y, 2).sum() + (y * y).sum(), [x])
+
+    def all_places(x):  # as many windows as elements: nothing to gain
+        return [F.max_pool2d(ln.relu(x), 3, stride=1, padding=1)]
+
+    for f in (indices, result, gradient, all_places):
+        _, plan = record(f, x)
+        assert not any(step.name.startswith("max_pool + ") for step in plan.steps())
+        for a, b in zip(plan.run([x]), f(x), strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.detach().numpy())
+
+
 def test_bf16_rounds_the_operands_of_products_and_nothing_else():
     rng = np.random.default_rng(0)
     x, w = (ln.tensor(rng.normal(size=s).astype(np.float32)) for s in ((2, 3, 8, 8), (4, 3, 3, 3)))

@@ -49,8 +49,7 @@ void Fuser::sweep() {
   for (size_t i = 0; i < g.nodes.size(); ++i)
     if (!removed[i]) left.push_back(std::move(g.nodes[i]));
   g.nodes = std::move(left);
-  removed.assign(g.nodes.size(), false);
-  uses = Uses(g);
+  sync();
 }
 
 namespace {
@@ -139,6 +138,7 @@ void fuse_epilogues(Fuser& f) {
 void fuse(Graph& g) {
   Fuser f(g);
   fold_batch_norm(f);
+  move_relu_behind_pooling(f);
   fuse_epilogues(f);
   gate_batch_norm(f);
   fuse_elementwise(f);

@@ -20,6 +20,11 @@ struct Fuser {
   void absorb(int from, int to);
   // Takes out what was removed.
   void sweep();
+  // Takes note that nodes were put in or taken out.
+  void sync() {
+    removed.assign(g.nodes.size(), false);
+    uses = Uses(g);
+  }
 
   Graph& g;
   Uses uses;
@@ -28,6 +33,7 @@ struct Fuser {
 
 // ---- the rules that have a file of their own ----
 void fold_batch_norm(Fuser& f);
+void move_relu_behind_pooling(Fuser& f);
 void gate_batch_norm(Fuser& f);
 void fuse_elementwise(Fuser& f);
 
