@@ -210,6 +210,43 @@ def test_embedding_bag_scales_gradients_by_frequency(mode, form, padding_idx):
     np.testing.assert_allclose(gradients[1], gradients[0] / counts[:, None], rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("last", [False, True])
+def test_embedding_bag_in_a_compiled_step(mode, last):
+    bag = nn.EmbeddingBag(9, 3, mode=mode, include_last_offset=last, padding_idx=2)
+
+    def run(index, offsets):
+        out = bag(index, offsets)
+        (out * out).sum().backward()
+        gradient = bag.weight.grad + 0
+        bag.weight.grad = None
+        return out.detach(), gradient
+
+    step = ln.compile(run)
+    index = ln.tensor([1, 8, 2, 3, 1, 5])
+    for offsets in ([0, 2, 2, 5], [0, 0, 6, 6], [0, 1, 2, 3]):
+        got, expected = step(index, ln.tensor(offsets)), run(index, ln.tensor(offsets))
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+    with pytest.raises(ln.IndexError, match="bag 1 from 4 to 3"):
+        step(index, ln.tensor([0, 4, 3, 6]))
+    with pytest.raises(ln.ShapeError, match="begin with 0"):
+        step(index, ln.tensor([1, 4, 4, 6]))
+    with pytest.raises(ln.IndexError, match="bag 2 from 4 to 7"):
+        step(index, ln.tensor([0, 4, 4, 7] if last else [0, 3, 4, 7]))
+
+
+def test_embedding_bag_max_of_nan_and_infinity():
+    nan, inf = float("nan"), float("inf")
+    table = ln.tensor([[1.0, -inf, nan], [nan, -inf, nan], [2.0, 0.0, 5.0], [nan, -inf, 1.0]], requires_grad=True)
+    for dtype in (ln.float32, ln.float64, ln.bfloat16):
+        table.grad = None
+        out = ln.embedding_bag(ln.tensor([0, 1, 2, 3, 1]), table.to(dtype), ln.tensor([0, 0, 4]), mode="max")
+        np.testing.assert_array_equal(out.detach().to(ln.float32).numpy(), [[0, 0, 0], [nan, 0, nan], [nan, -inf, nan]])
+        out.sum().backward()
+        assert table.grad.tolist() == [[0, 0, 1], [2, 1, 1], [0, 1, 0], [0, 0, 0]]
+
+
 def test_clip_grad():
     w = nn.Parameter(ln.tensor([3.0, 4.0]))
     v = nn.Parameter(ln.tensor([12.0]))

@@ -1,64 +1,73 @@
 #include <algorithm>
 #include <limits>
-#include <numeric>
-#include <string>
-#include <utility>
-#include <vector>
 
 #include "lanner/ops/elementwise.h"
 #include "lanner/ops/indexing.h"
 #include "lanner/ops/reduce.h"
 #include "lanner/ops/shape.h"
+#include "lanner/parallel.h"
 #include "ops/indexing.h"
 #include "ops/op.h"
 
-namespace lanner::ops {
+namespace lanner {
 namespace {
 
-// Where flat indices are cut: bag b is [starts[b], ends[b]).
-struct Bags {
-  std::vector<int64_t> starts, ends;
-  int64_t count() const { return static_cast<int64_t>(ends.size()); }
+struct BagAttrs {
+  bool include_last;
 };
 
-Bags cut(const Tensor& offsets, int64_t n, bool include_last) {
+// places[b][d]: the row of bag b with the largest value of column d, the first of several, one of NaN before all
+// others; -1 where the bag keeps no row.
+template <class T>
+void bag_argmax(const Tensor& rows, const Tensor& ids, const Tensor& kept, const Tensor& places) {
+  const int64_t n = rows.shape()[0], d = rows.shape()[1], count = places.shape()[0];
+  const T* x = rows.data<T>();
+  const int64_t* bag = ids.data<int64_t>();
+  const bool* counted = kept.data<bool>();
+  int64_t* out = places.data<int64_t>();
+  parallel_for(d, std::max<int64_t>(1, kMoveGrain / std::max<int64_t>(1, n)), [&](int64_t begin, int64_t end) {
+    for (int64_t b = 0; b < count; ++b) std::fill(out + b * d + begin, out + b * d + end, int64_t{-1});
+    for (int64_t i = 0; i < n; ++i) {
+      if (!counted[i] || bag[i] == count) continue;
+      int64_t* best = out + bag[i] * d;
+      for (int64_t k = begin; k < end; ++k) {
+        const T value = x[i * d + k];
+        if (best[k] < 0) {
+          best[k] = i;
+          continue;
+        }
+        const T largest = x[best[k] * d + k];
+        if (value > largest || (value != value && largest == largest)) best[k] = i;
+      }
+    }
+  });
+}
+
+}  // namespace
+
+namespace ops {
+namespace {
+
+// [N]: the bag of each flat index; behind the last offset, the number of bags.
+Tensor bag_ids(const Tensor& offsets, int64_t n, bool include_last) {
   check<ShapeError>(offsets.ndim() == 1, "embedding_bag: offsets must have 1 dimension, got shape ", offsets.shape());
-  const Tensor index = as_index("embedding_bag", "offsets", offsets);
-  offsets.will_read("embedding_bag: offsets");
-  const int64_t* at = index.data<int64_t>();
-  Bags bags{{at, at + index.size()}, {at + (index.size() > 0), at + index.size()}};
-  check<ShapeError>(!include_last || index.size() > 0, "embedding_bag: include_last_offset expects at least 1 offset");
-  check<ShapeError>(index.size() > 0 ? at[0] == 0 : n == 0, "embedding_bag: offsets must begin with 0, got ",
-                    index.size() > 0 ? std::to_string(at[0]) : "none");
-  if (include_last)
-    bags.starts.pop_back();
-  else if (index.size() > 0)
-    bags.ends.push_back(n);
-  for (size_t b = 0; b < bags.ends.size(); ++b)
-    check<IndexError>(bags.starts[b] <= bags.ends[b] && bags.ends[b] <= n, "embedding_bag: bag ", b, " from ",
-                      bags.starts[b], " to ", bags.ends[b], " does not lie within ", n, " indices");
-  return bags;
+  const int64_t count = offsets.size();
+  check<ShapeError>(!include_last || count > 0, "embedding_bag: include_last_offset expects at least 1 offset");
+  check<ShapeError>(count > 0 || n == 0, "embedding_bag: offsets must begin with 0, got none");
+  return emit(Op::BagIds, {as_index("embedding_bag", "offsets", offsets)}, BagAttrs{include_last}, {{n}, DType::Int64});
 }
 
-// [N]: the bag of each index; behind the last offset, bags.count().
-Tensor bag_ids(const Bags& bags, int64_t n) {
-  std::vector<int64_t> ids(static_cast<size_t>(n), bags.count());
-  for (size_t b = 0; b < bags.ends.size(); ++b)
-    std::fill(ids.begin() + bags.starts[b], ids.begin() + bags.ends[b], static_cast<int64_t>(b));
-  return Tensor::from_vector(ids, {n});
-}
-
-// [B, longest]: the places of each bag, and whether they are its own or only fill up.
-std::pair<Tensor, Tensor> bag_matrix(const Bags& bags) {
-  int64_t longest = 0;
-  for (size_t b = 0; b < bags.ends.size(); ++b) longest = std::max(longest, bags.ends[b] - bags.starts[b]);
-  const Tensor places = zeros({bags.count(), longest}, DType::Int64), own = zeros({bags.count(), longest}, DType::Bool);
-  for (int64_t b = 0; b < bags.count(); ++b) {
-    const int64_t start = bags.starts[static_cast<size_t>(b)], size = bags.ends[static_cast<size_t>(b)] - start;
-    std::iota(places.data<int64_t>() + b * longest, places.data<int64_t>() + b * longest + size, start);
-    std::fill_n(own.data<bool>() + b * longest, size, true);
-  }
-  return {places, own};
+// The largest of each column of rows [N, D] in each bag, where kept [N]; 0 where a bag keeps none. The gradient goes to
+// the first of the largest.
+Tensor flat_bag_max(const Tensor& rows, const Tensor& ids, const Tensor& kept, int64_t count) {
+  check<DTypeError>(is_floating(rows.dtype()), "embedding_bag: mode \"max\" expects a floating weight, got ",
+                    dtype_name(rows.dtype()));
+  const Shape shape{count, rows.shape()[1]};
+  if (rows.shape()[0] == 0) return zeros(shape, rows.dtype());
+  const Tensor wide = contiguous(is_half(rows.dtype()) ? cast(rows.detach(), DType::Float32) : rows.detach());
+  const Tensor places = emit(Op::BagArgmax, {wide, ids, contiguous(kept)}, {}, {shape, DType::Int64});
+  const Tensor best = gather(rows, maximum(places, Tensor::weak(0)), 0);
+  return where(greater_equal(places, Tensor::weak(0)), best, Tensor::weak(0.0));
 }
 
 // The largest of each column of rows [B, N, D] where kept [B, N]; 0 where a bag keeps none. The gradient goes to the
@@ -100,21 +109,18 @@ Tensor embedding_bag(const Tensor& weight, const Tensor& indices, const Tensor& 
   if (mode == BagMode::Max) {
     if (!kept.defined()) kept = ones(index.shape(), DType::Bool);
     if (!offsets.defined()) return bag_max(rows, kept);
-    const auto [places, own] = bag_matrix(cut(offsets, index.size(), options.include_last_offset));
-    if (index.size() == 0) return zeros({places.shape()[0], weight.shape()[1]}, weight.dtype());
-    return bag_max(take(rows, places, 0), logical_and(own, take(kept, places, 0)));
+    const Tensor ids = bag_ids(offsets, index.size(), options.include_last_offset);
+    return flat_bag_max(rows, ids, kept, offsets.size() - options.include_last_offset);
   }
 
   if (per_sample_weights.defined()) rows = rows * expand_dims(per_sample_weights, -1);
   if (kept.defined()) rows = rows * expand_dims(ones_kept, -1);
   Tensor total, counts;
   if (offsets.defined()) {
-    const Bags bags = cut(offsets, index.size(), options.include_last_offset);
+    const Tensor ids = bag_ids(offsets, index.size(), options.include_last_offset);
+    const int64_t count = offsets.size() - options.include_last_offset;
     // One bag more takes what lies behind the last offset.
-    const Tensor ids = bag_ids(bags, index.size());
-    const auto by_bag = [&](const Tensor& x) {
-      return narrow(take_grad(x, ids, 0, bags.count() + 1), 0, 0, bags.count());
-    };
+    const auto by_bag = [&](const Tensor& x) { return narrow(take_grad(x, ids, 0, count + 1), 0, 0, count); };
     total = by_bag(rows);
     if (mode == BagMode::Mean) counts = by_bag(ones_kept);
   } else {
@@ -125,4 +131,28 @@ Tensor embedding_bag(const Tensor& weight, const Tensor& indices, const Tensor& 
   return total / expand_dims(maximum(counts, Tensor::weak(1.0)), -1);
 }
 
-}  // namespace lanner::ops
+}  // namespace ops
+
+LANNER_RUN(BagIds) {
+  const int64_t n = r.out[0].size(), offsets = r.in[0].size();
+  const int64_t count = offsets - r.attrs.get<BagAttrs>().include_last;
+  const int64_t* at = r.in[0].data<int64_t>();
+  int64_t* ids = r.out[0].data<int64_t>();
+  if (offsets > 0) check<ShapeError>(at[0] == 0, "embedding_bag: offsets must begin with 0, got ", at[0]);
+  for (int64_t b = 0; b < count; ++b) {
+    const int64_t start = at[b], end = b + 1 < offsets ? at[b + 1] : n;
+    check<IndexError>(start <= end && end <= n, "embedding_bag: bag ", b, " from ", start, " to ", end,
+                      " does not lie within ", n, " indices");
+    std::fill(ids + start, ids + end, b);
+  }
+  if (count < offsets) std::fill(ids + at[count], ids + n, count);
+}
+
+LANNER_RUN(BagArgmax) {
+  if (r.in[0].dtype() == DType::Float64)
+    bag_argmax<double>(r.in[0], r.in[1], r.in[2], r.out[0]);
+  else
+    bag_argmax<float>(r.in[0], r.in[1], r.in[2], r.out[0]);
+}
+
+}  // namespace lanner

@@ -129,8 +129,7 @@ class EmbeddingBag(_Table):
     ``include_last_offset``, there is one offset more, the end of the last bag. An empty bag gives zeros.
     ``per_sample_weights``, of the shape of ``input``, scale the rows where ``mode`` is "sum". Indices ``padding_idx``
     are left out, and that row gets no gradient; ``max_norm``, ``norm_type``, ``scale_grad_by_freq`` (but with "max")
-    and ``sparse`` are as for ``Embedding``. How ``offsets`` cut is part of the plan of a compiled step: where they
-    change, pad bags to [B, N] with ``padding_idx``.
+    and ``sparse`` are as for ``Embedding``.
 
     >>> bag = ln.nn.EmbeddingBag(10, 4, mode="sum")
     >>> bag(ln.tensor([1, 2, 4, 5]), ln.tensor([0, 3])).shape
