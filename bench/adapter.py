@@ -9,7 +9,6 @@ from lanner import nn, optim
 from lanner.nn import functional
 
 VERSION = ln.__version__
-MISSING = {"recurrent"}  # layers that lanner does not have yet
 
 
 class Residual(nn.Module):
@@ -39,6 +38,28 @@ class GlobalAveragePool(nn.Module):
         return ln.mean(x, axis=(2, 3))
 
 
+class Recurrent(nn.Module):
+    def __init__(self, cell, n_in, hidden, layers, bidirectional):
+        base = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[cell]
+        self.rnn = base(n_in, hidden, layers, batch_first=True, bidirectional=bidirectional)
+
+    def forward(self, x):
+        return self.rnn(x)[0]
+
+
+class Last(nn.Module):
+    def forward(self, x):
+        return x[:, -1]
+
+
+class Ends(nn.Module):
+    def __init__(self, hidden):
+        self.hidden = hidden
+
+    def forward(self, x):
+        return ln.concat([x[:, -1, : self.hidden], x[:, 0, self.hidden :]], axis=1)
+
+
 LAYERS = {
     "linear": nn.Linear,
     "conv": lambda i, o, k, s, p, bias: nn.Conv2d(i, o, k, s, p, bias=bias),
@@ -56,19 +77,15 @@ LAYERS = {
     "flatten": nn.Flatten,
     "residual": Residual,
     "global_avgpool": GlobalAveragePool,
+    "recurrent": Recurrent,
+    "last": Last,
+    "ends": Ends,
     "reshape": lambda *shape: nn.Unflatten(1, shape),
 }
 
 
-def kinds(layers):
-    for kind, *numbers in layers:
-        yield kind
-        if kind == "residual":
-            yield from kinds(numbers[0] + numbers[1])
-
-
 def workloads():
-    return [w["name"] for w in suite.SUITE if w["kind"] == "kernel" or not MISSING & set(kinds(w["layers"]))]
+    return [w["name"] for w in suite.SUITE]
 
 
 def build(layers):
@@ -77,7 +94,11 @@ def build(layers):
 
 def network(layers):
     net = build(layers)
+    own = net.state_dict()
     state = {name: ln.tensor(value) for name, value in suite.parameters(layers).items()}
+    for name in list(state):
+        if name not in own and name.replace(".", ".rnn.", 1) in own:  # of a layer within `Recurrent`
+            state[name.replace(".", ".rnn.", 1)] = state.pop(name)
     state |= {name: t for name, t in net.state_dict().items() if name.endswith("num_batches_tracked")}
     net.load_state_dict(state)
     return net

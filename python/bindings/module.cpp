@@ -17,6 +17,7 @@
   PART(sort)         \
   PART(reduce)       \
   PART(norm)         \
+  PART(recurrent)    \
   PART(loss)         \
   PART(random)       \
   PART(optim)        \

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "PlanSummary"]
 
-_PRODUCTS = ("matmul", "linear", "conv", "attention", "dropout_attention")
+_PRODUCTS = ("matmul", "linear", "conv", "attention", "dropout_attention", "rnn", "lstm", "gru")
 _COLORS = {
     "product": "#4c78a8",
     "normalization": "#72b7b2",

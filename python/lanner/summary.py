@@ -142,6 +142,9 @@ def layer_flops(module: Any, args: tuple[Any, ...], output: Tensor) -> int:
             return 2 * int(args[0].size) * math.prod(shape[1:]) + bias
         if kind.startswith("Conv"):
             return 2 * elements * math.prod(shape[1:]) + bias
+    if kind in ("RNN", "LSTM", "GRU"):
+        weights = sum(int(p.size) for p in module._parameters.values() if p is not None and p.ndim == 2)
+        return 2 * weights * int(output.shape[0] * (1 if output.ndim == 2 else output.shape[1]))
     if kind in ("Flatten", "Unflatten", "Identity", "Embedding", "Dropout", "Dropout2d", "Sequential"):
         return 0
     if kind in ("MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d"):

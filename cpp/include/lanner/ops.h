@@ -12,6 +12,7 @@
 #include "lanner/ops/norm.h"
 #include "lanner/ops/pool.h"
 #include "lanner/ops/random.h"
+#include "lanner/ops/recurrent.h"
 #include "lanner/ops/reduce.h"
 #include "lanner/ops/shape.h"
 #include "lanner/ops/sort.h"

@@ -15,6 +15,10 @@ double flops_of(const Graph& g, const Node& n) {
     return 2 * products * count(n.in[query]) *
            static_cast<double>(shape(n.in[query + 1])[shape(n.in[query]).size() - 2]);
   };
+  // Of one product with a weight for each step and row of y [T, N, ...].
+  const auto recurrent_flops = [&](int y, int weight) {
+    return 2 * static_cast<double>(shape(y)[0] * shape(y)[1]) * count(weight);
+  };
   double flops = 0;
   switch (n.op) {
     case Op::Linear: return 2 * count(n.out[0]) * static_cast<double>(shape(n.in[1]).back());
@@ -26,6 +30,15 @@ double flops_of(const Graph& g, const Node& n) {
     case Op::DropoutAttention: return attention(0, 2);
     case Op::AttentionBackward:
     case Op::DropoutAttentionBackward: return attention(1, 5);
+    // The recurrent products: weights [gates * hidden, state] for each step and row, forward; backward also their gradient.
+    case Op::Rnn:
+    case Op::Lstm:
+    case Op::Gru: return recurrent_flops(n.out[0], n.in[1]) + (n.in[6] < 0 ? 0 : recurrent_flops(n.out[0], n.in[6]));
+    case Op::RnnBackward:
+    case Op::LstmBackward:
+    case Op::GruBackward:
+      return (n.out[1] >= 0 && count(n.out[1]) > 0 ? 2 : 1) * recurrent_flops(n.in[7], n.in[1]) +
+             (n.in[6] < 0 ? 0 : 2 * recurrent_flops(n.in[7], n.in[6]));
     default:
       for (int v : n.out.empty() ? n.in : n.out)
         if (v >= 0) flops += count(v) * static_cast<double>(1 + n.absorbed.size());

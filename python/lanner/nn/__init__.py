@@ -53,6 +53,7 @@ from lanner.nn.pooling import (
     MaxPool2d,
     Upsample,
 )
+from lanner.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from lanner.nn.serialization import from_config, register, to_config
 from lanner.nn.transformer import (
     LearnedPositionalEncoding,
@@ -66,6 +67,9 @@ from lanner.nn.transformer import (
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
@@ -93,6 +97,7 @@ __all__ = [
     "Embedding",
     "EmbeddingBag",
     "Flatten",
+    "GRUCell",
     "GroupNorm",
     "Hardtanh",
     "HingeLoss",
@@ -100,6 +105,7 @@ __all__ = [
     "Identity",
     "KLDivLoss",
     "L1Loss",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "LearnedPositionalEncoding",
@@ -119,6 +125,7 @@ __all__ = [
     "Parameter",
     "PositionalEncoding",
     "RMSNorm",
+    "RNNCell",
     "ReLU",
     "Rescaling",
     "Sequential",

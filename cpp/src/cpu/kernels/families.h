@@ -14,6 +14,7 @@
   LANNER_FAMILY(NormKernels, norm)                \
   LANNER_FAMILY(ChannelNormKernels, channel_norm) \
   LANNER_FAMILY(LossKernels, loss)                \
+  LANNER_FAMILY(RecurrentKernels, recurrent)      \
   LANNER_FAMILY(IndexKernels, indexing)           \
   LANNER_FAMILY(SortKernels, sort)                \
   LANNER_FAMILY(RandomKernels, random)            \

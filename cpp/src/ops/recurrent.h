@@ -1,0 +1,62 @@
+// What the ops of recurrent layers share. An op sees the product x W_ih^T of all steps already made, by Op::Linear, and
+// does the recurrence.
+#pragma once
+
+#include <algorithm>
+
+#include "cpu/dispatch.h"
+#include "cpu/kernels/recurrent.h"
+#include "ops/op.h"
+
+namespace lanner {
+
+// G of W_ih and W_hh, and how many values each unit keeps for its gradient.
+struct Cell {
+  int gates, kept;
+};
+inline Cell cell_of(Op op) {
+  const bool is_lstm = op == Op::Lstm || op == Op::LstmBackward, is_rnn = op == Op::Rnn || op == Op::RnnBackward;
+  return is_lstm ? Cell{4, 4} : is_rnn ? Cell{1, 1} : Cell{3, 4};
+}
+
+struct RecurrentAttrs {
+  bool reverse = false, relu = false;
+  bool keep = false;  // forward: what the gradient needs
+  bool want_weight = false, want_bias = false, want_h0 = false, want_projection = false;  // backward
+};
+
+// Inputs and outputs of the ops by place. Undefined: bias, lengths, and what the cell does not have.
+struct RecurrentIn {
+  static constexpr size_t kInput = 0, kWeight = 1, kBias = 2, kH0 = 3, kLengths = 4, kC0 = 5, kProjection = 6,
+                          kCount = 7;
+};
+struct RecurrentOut {  // gates and c are empty unless kept; c and c_last are of the LSTM
+  static constexpr size_t kY = 0, kGates = 1, kC = 2, kHLast = 3, kCLast = 4, kCount = 5;
+};
+struct RecurrentBackIn {  // the forward op's inputs but kInput, for which dy stands; then its outputs
+  static constexpr size_t kDy = 0, kY = 7, kGates = 8, kC = 9, kDhLast = 10, kDcLast = 11, kCount = 12;
+};
+struct RecurrentBackOut {  // empty where not wanted
+  static constexpr size_t kDgates = 0, kDweight = 1, kDbias = 2, kDh0 = 3, kDc0 = 4, kDprojection = 5, kCount = 6;
+};
+
+template <class T>
+const cpu::RecurrentOf<T>& recurrent_kernels_of() {
+  if constexpr (sizeof(T) == 4)
+    return cpu::kernels().recurrent->f32;
+  else
+    return cpu::kernels().recurrent->f64;
+}
+
+// T, N, H and the features K of h: H, or those of its projection.
+struct RecurrentSizes {
+  int64_t steps, rows, hidden, state;
+};
+
+// Throws where a length is not from 1 to `steps`; gives the longest.
+int64_t longest_of(const char* op, const Tensor& lengths, int64_t steps);
+
+// The forward op in basic ops, step by step: its gradient where that is to be differentiated again.
+Tensors recurrent_decomposed(Op op, const Tensors& in, const RecurrentAttrs& attrs);
+
+}  // namespace lanner

@@ -1,0 +1,199 @@
+// The recurrence forward.
+#include <cstring>
+
+#include "ops/norm.h"
+#include "ops/recurrent_sweep.h"
+
+namespace lanner {
+namespace {
+
+using In = RecurrentIn;
+using Out = RecurrentOut;
+
+RecurrentSizes sizes_of(const Run& r) {
+  const Shape& y = r.out[Out::kY].shape();
+  return {y[0], y[1], r.in[In::kWeight].size(0) / cell_of(r.op).gates, y[2]};
+}
+
+// W_hh by gates, then W_hr.
+template <class T>
+struct Weights {
+  PackedGates<T> gates, projection;
+  int64_t elements = 0;
+
+  Weights(const Run& r, const RecurrentSizes& s) {
+    gates.k = s.state, gates.n = s.hidden;
+    elements = cell_of(r.op).gates * gates.gate_elements();
+    if (r.in[In::kProjection].defined()) {
+      projection.k = s.hidden, projection.n = s.state;
+      elements += projection.gate_elements();
+    }
+  }
+  void pack(const Run& r, T* to) const {
+    const T* w = r.in[In::kWeight].data<T>();
+    const int count = cell_of(r.op).gates;
+    for (int g = 0; g < count; ++g)
+      pack_b(gates.k, gates.n, w + g * gates.n * gates.k, 1, gates.k, to + g * gates.gate_elements());
+    if (projection.k)
+      pack_b(projection.k, projection.n, r.in[In::kProjection].data<T>(), 1, projection.k,
+             to + count * gates.gate_elements());
+  }
+  void lie_at(const Run& r, const T* data) {
+    gates.data = data;
+    projection.data = data + cell_of(r.op).gates * gates.gate_elements();
+  }
+};
+
+template <class T>
+auto step_of(const Run& r) {
+  const cpu::RecurrentOf<T>& k = recurrent_kernels_of<T>();
+  if (r.op == Op::Lstm) return k.lstm;
+  if (r.op == Op::Gru) return k.gru;
+  return r.attrs.get<RecurrentAttrs>().relu ? k.rnn_relu : k.rnn_tanh;
+}
+
+template <class T>
+void forward(const Run& r, const Weights<T>& weights) {
+  const auto& a = r.attrs.get<RecurrentAttrs>();
+  const RecurrentSizes s = sizes_of(r);
+  if (s.rows == 0) return;
+  const int gates = cell_of(r.op).gates, kept = cell_of(r.op).kept;
+  const int64_t H = s.hidden, K = s.state, N = s.rows;
+  const bool is_lstm = r.op == Op::Lstm, projected = weights.projection.k != 0;
+  const int64_t* lengths = data_or_null<int64_t>(r.in[In::kLengths]);
+  const int64_t steps = lengths ? longest_of(op_name(r.op), r.in[In::kLengths], s.steps) : s.steps;
+  const T *input = r.in[In::kInput].data<T>(), *h0 = r.in[In::kH0].data<T>(), *bias = data_or_null<T>(r.in[In::kBias]);
+  T *y = r.out[Out::kY].data<T>(), *h_last = r.out[Out::kHLast].data<T>();
+  T* keep = a.keep && kept > 1 ? r.out[Out::kGates].data<T>() : nullptr;
+  const T* c0 = is_lstm ? r.in[In::kC0].data<T>() : nullptr;
+  T *c = is_lstm && a.keep ? r.out[Out::kC].data<T>() : nullptr,
+    *c_last = is_lstm ? r.out[Out::kCLast].data<T>() : nullptr;
+  std::memset(y + steps * N * K, 0, static_cast<size_t>((s.steps - steps) * N * K) * sizeof(T));
+
+  // With lengths the states are not y: a sequence that has not begun, or has ended, keeps its own. Two of them in turns.
+  // Projected, what the cell gives is one more.
+  Workspace buffers(static_cast<size_t>((lengths ? 2 * N * K : 0) + (projected ? N * H : 0)) * sizeof(T));
+  T* const states = buffers.as<T>();
+  T* const cells = states + (lengths ? 2 * N * K : 0);
+  const auto time_of = [&](int64_t step) { return a.reverse ? steps - 1 - step : step; };
+  const auto state_after = [&](int64_t step) {
+    return lengths ? states + step % 2 * N * K : y + time_of(step) * N * K;
+  };
+
+  const RecurrentSweep sweep(N, weights.elements, weights.gates.panels(), sizeof(T));
+  const int64_t nr = gemm_functions<T>().nr;
+  const auto kernel = step_of<T>(r);
+  const auto cell = [&](int64_t step, const RecurrentTask& task) {
+    const int64_t t = time_of(step);
+    const T* h_before = step == 0 ? h0 : state_after(step - 1);
+    Workspace products(static_cast<size_t>(sweep.block() * gates * nr) * sizeof(T));
+    cpu::RecurrentStep<T> job{};
+    job.hidden = H;
+    job.products = products.as<T>(), job.products_gate = nr, job.products_row = gates * nr;
+    job.input = input + t * N * gates * H, job.bias = bias;
+    job.h_before = h_before, job.h = state_after(step), job.y = y + t * N * K;
+    if (projected) job.h_before = job.h = job.y = cells;  // those that have ended are seen to by project()
+    if (is_lstm) {
+      job.c_before = step == 0 ? c0 : c ? c + time_of(step - 1) * N * H : c_last;
+      job.c = c ? c + t * N * H : c_last;
+    }
+    if (keep) job.gates = keep + t * N * kept * H;
+    job.lengths = lengths, job.time = t;
+    for (int64_t row = task.row_begin; row < task.row_end; row += sweep.block()) {
+      job.row_begin = row, job.row_end = std::min(row + sweep.block(), task.row_end);
+      for (int64_t p = task.first_of(weights.gates.panels()); p < task.last_of(weights.gates.panels()); ++p) {
+        for (int g = 0; g < gates; ++g)
+          weights.gates.multiply(g, p, job.row_end - row, h_before + row * K, K, products.as<T>() + g * nr, gates * nr);
+        job.unit_begin = p * nr, job.unit_end = std::min(H, (p + 1) * nr);
+        kernel(job);
+      }
+    }
+  };
+  const auto project = [&](int64_t step, const RecurrentTask& task) {
+    const int64_t t = time_of(step);
+    const T* before = step == 0 ? h0 : state_after(step - 1);
+    T *h = state_after(step), *out = y + t * N * K;
+    for (int64_t p = task.first_of(weights.projection.panels()); p < task.last_of(weights.projection.panels()); ++p) {
+      const int64_t u = p * nr, n = std::min(nr, K - u);
+      weights.projection.multiply(0, p, task.row_end - task.row_begin, cells + task.row_begin * H, H,
+                                  h + task.row_begin * K + u, K);
+      if (!lengths) continue;
+      for (int64_t row = task.row_begin; row < task.row_end; ++row) {
+        if (t < lengths[row]) {
+          std::copy_n(h + row * K + u, n, out + row * K + u);
+        } else {
+          std::copy_n(before + row * K + u, n, h + row * K + u);
+          std::fill_n(out + row * K + u, n, T{0});
+        }
+      }
+    }
+  };
+  if (projected)
+    sweep.run(2 * steps, [&](int64_t phase, const RecurrentTask& task) {
+      phase % 2 == 0 ? cell(phase / 2, task) : project(phase / 2, task);
+    });
+  else
+    sweep.run(steps, cell);
+
+  std::copy_n(state_after(steps - 1), N * K, h_last);
+  if (c) std::copy_n(c + time_of(steps - 1) * N * H, N * H, c_last);
+}
+
+template <class T>
+void run(const Run& r) {
+  Weights<T> weights(r, sizes_of(r));
+  Workspace packed(static_cast<size_t>(weights.elements) * sizeof(T));
+  weights.lie_at(r, packed.as<T>());
+  weights.pack(r, packed.as<T>());
+  forward(r, weights);
+}
+
+// The weights packed once.
+template <class T>
+class PackedRecurrent : public Prepared {
+ public:
+  explicit PackedRecurrent(const Run& r)
+      : weights_(r, sizes_of(r)), packed_(Tensor::empty({weights_.elements}, DTypeOf<T>::value)) {
+    weights_.lie_at(r, packed_.template data<T>());
+  }
+  void refresh(const Run& r) override { weights_.pack(r, packed_.template data<T>()); }
+  void run(const Run& r) override { forward(r, weights_); }
+  size_t bytes() const override { return packed_.size() * sizeof(T); }
+
+ private:
+  Weights<T> weights_;
+  Tensor packed_;
+};
+
+template <class T>
+std::unique_ptr<Prepared> prepare(const Run& r) {
+  return std::make_unique<PackedRecurrent<T>>(r);
+}
+
+std::unique_ptr<Prepared> prepare_constant(const Run& r, uint64_t constant) {
+  const bool projection_stays = !r.in[In::kProjection].defined() || (constant >> In::kProjection & 1);
+  if (!(constant >> In::kWeight & 1) || !projection_stays) return nullptr;
+  return LANNER_BY_DTYPE(prepare, r);
+}
+
+}  // namespace
+
+int64_t longest_of(const char* op, const Tensor& lengths, int64_t steps) {
+  const int64_t* n = lengths.data<int64_t>();
+  int64_t longest = 0;
+  for (int64_t i = 0; i < lengths.size(); ++i) {
+    check(n[i] >= 1 && n[i] <= steps, op, ": lengths[", i, "] is ", n[i], ", expected 1 to ", steps,
+          ", the steps of x");
+    longest = std::max(longest, n[i]);
+  }
+  return longest;
+}
+
+LANNER_RUN(Rnn) { LANNER_BY_DTYPE(run, r); }
+LANNER_RUN(Lstm) { LANNER_BY_DTYPE(run, r); }
+LANNER_RUN(Gru) { LANNER_BY_DTYPE(run, r); }
+LANNER_PREPARE(Rnn) { return prepare_constant(r, constant); }
+LANNER_PREPARE(Lstm) { return prepare_constant(r, constant); }
+LANNER_PREPARE(Gru) { return prepare_constant(r, constant); }
+
+}  // namespace lanner

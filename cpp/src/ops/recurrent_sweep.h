@@ -1,0 +1,110 @@
+// How a recurrence is cut: by time into steps, a step by rows of the batch and hidden units into tasks.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "lanner/parallel.h"
+#include "ops/gemm.h"
+#include "ops/recurrent.h"
+
+namespace lanner {
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+template <class T>
+const cpu::GemmFunctions<T>& gemm_functions() {
+  if constexpr (sizeof(T) == 4)
+    return cpu::kernels().gemm->f32;
+  else
+    return cpu::kernels().gemm->f64;
+}
+
+// Matrices B_0, B_1, ... of k rows and n columns, packed one after the other: those of the gates, so that a panel of each
+// covers the same hidden units.
+template <class T>
+struct PackedGates {
+  const T* data = nullptr;
+  int64_t k = 0, n = 0;
+
+  int64_t gate_elements() const { return packed_b_elements<T>(k, n); }
+  int64_t panels() const { return ceil_div(n, gemm_functions<T>().nr); }
+  // C[rows, panel] = A B_gate + beta C: a and c begin at the first row, c at the panel's first column.
+  void multiply(int gate, int64_t panel, int64_t rows, const T* a, int64_t a_row, T* c, int64_t c_row,
+                T beta = 0) const {
+    const cpu::GemmFunctions<T>& f = gemm_functions<T>();
+    cpu::GemmArgs<T> g;
+    g.m = rows, g.n = std::min<int64_t>(f.nr, n - panel * f.nr), g.k = k;
+    g.a = a, g.a_row = a_row, g.a_col = 1;
+    g.packed_b = data + gate * gate_elements() + panel * f.nr * k;
+    g.c = c, g.c_row = c_row, g.beta = beta;
+    f.block(g, 0, rows, 0, g.n, false, nullptr);
+  }
+};
+
+// One task of a phase: rows [begin, end), and the share part / parts of the panels of units.
+struct RecurrentTask {
+  int64_t row_begin, row_end, part, parts;
+  int64_t first_of(int64_t panels) const { return panels * part / parts; }
+  int64_t last_of(int64_t panels) const { return panels * (part + 1) / parts; }
+};
+
+class RecurrentSweep {
+ public:
+  // Rows that a product takes at once: what it gives, for the gates of a panel, stays in the first-level cache (64 rows, 4
+  // gates of 32 units: 32 KiB).
+  static constexpr int64_t kRows = 56;
+
+  // A step multiplies `rows` rows with a matrix of `weights` elements.
+  RecurrentSweep(int64_t rows, int64_t weights, int64_t panels, size_t itemsize) : rows_(rows) {
+    const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(weights);
+    // A matrix that a core keeps in its second-level cache: rows go their own way through all steps, and meet nobody.
+    alone_ = rows >= 2 * kAloneRows && weights * static_cast<int64_t>(itemsize) <= kAloneBytes && flops > kTaskFlops;
+    block_ = alone_ ? kAloneRows : ceil_div(rows, ceil_div(rows, kRows));
+    const double work = std::max(flops / kTaskFlops, static_cast<double>(weights) / kTaskWeights);
+    const int64_t wanted = static_cast<int64_t>(std::clamp(work, 1.0, static_cast<double>(kTasks)));
+    parts_ = alone_ ? 1 : std::min(wanted, panels);
+    row_tasks_ = std::min(ceil_div(wanted, parts_), blocks());
+  }
+
+  // Rows are cut into blocks, which tasks do not cut.
+  int64_t block() const { return block_; }
+  int64_t blocks() const { return ceil_div(rows_, block_); }
+
+  // f(phase, task) for all tasks of a phase, phase after phase.
+  template <class F>
+  void run(int64_t phases, F f) const {
+    if (alone_) {
+      parallel_for(rows_, block_, [&](int64_t begin, int64_t end) {
+        for (int64_t phase = 0; phase < phases; ++phase) f(phase, RecurrentTask{begin, end, 0, 1});
+      });
+      return;
+    }
+    const int64_t tasks = parts_ * row_tasks_;
+    const auto task = [&](int64_t i) {
+      const int64_t at = i / parts_, count = blocks();
+      const int64_t begin = count * at / row_tasks_ * block_, end = count * (at + 1) / row_tasks_ * block_;
+      return RecurrentTask{begin, std::min(end, rows_), i % parts_, parts_};
+    };
+    if (tasks == 1) {
+      for (int64_t phase = 0; phase < phases; ++phase) f(phase, task(0));
+      return;
+    }
+    const ParallelScope awake;
+    for (int64_t phase = 0; phase < phases; ++phase) {
+      parallel_for(tasks, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) f(phase, task(i));
+      });
+    }
+  }
+
+ private:
+  static constexpr int64_t kAloneRows = 16, kAloneBytes = 256 * 1024;
+  // As in ops/gemm.cpp: 1 us of work, and the weights that are worth another thread.
+  static constexpr int64_t kTaskFlops = 250'000, kTaskWeights = 32 * 1024, kTasks = 8;
+
+  int64_t rows_, block_, parts_, row_tasks_;
+  bool alone_;
+};
+
+}  // namespace lanner
