@@ -132,12 +132,12 @@ void backward(const Run& r) {
       job.next_c = is_lstm && step + 2 < steps ? c + time_of(step + 2) * N * H : nullptr;
     }
   };
-  const T kBeta = lengths || r.op == Op::GruBackward ? T{1} : T{0};  // dh holds what goes past the gates
+  const bool past_gates = lengths || r.op == Op::GruBackward;  // dh holds what does not come through the gates
   const auto from_gates = [&](int64_t step, int64_t panel, int64_t row, int64_t rows) {
     const T* from = dgates + (time_of(step) * N + row) * width;
     for (int i = 0; i < weights.count; ++i)
-      weights.parts[i].w.multiply(0, panel, rows, from + weights.parts[i].gate_column, width, dh + row * K + panel * nr,
-                                  K, i == 0 ? kBeta : T{1});
+      weights.parts[i].w.multiply(1, panel, rows, from + weights.parts[i].gate_column, width, dh + row * K + panel * nr,
+                                  K, 0, i > 0 || past_gates);
   };
   const auto each_row_block = [&](const RecurrentTask& task, auto f) {
     for (int64_t row = task.row_begin; row < task.row_end; row += sweep.block())
@@ -190,8 +190,8 @@ void backward(const Run& r) {
       each_row_block(task, [&](int64_t begin, int64_t end) {
         for (int64_t p = task.first_of(weights.projection.panels()); p < task.last_of(weights.projection.panels());
              ++p) {
-          weights.projection.multiply(0, p, end - begin, dh_whole + (place * N + begin) * K, K,
-                                      dcell + begin * H + p * nr, H);
+          weights.projection.multiply(1, p, end - begin, dh_whole + (place * N + begin) * K, K,
+                                      dcell + begin * H + p * nr, H, 0);
           step_back(job, begin, end, p);
         }
       });

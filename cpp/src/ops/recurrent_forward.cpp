@@ -102,8 +102,7 @@ void forward(const Run& r, const Weights<T>& weights) {
     for (int64_t row = task.row_begin; row < task.row_end; row += sweep.block()) {
       job.row_begin = row, job.row_end = std::min(row + sweep.block(), task.row_end);
       for (int64_t p = task.first_of(weights.gates.panels()); p < task.last_of(weights.gates.panels()); ++p) {
-        for (int g = 0; g < gates; ++g)
-          weights.gates.multiply(g, p, job.row_end - row, h_before + row * K, K, products.as<T>() + g * nr, gates * nr);
+        weights.gates.multiply(gates, p, job.row_end - row, h_before + row * K, K, products.as<T>(), gates * nr, nr);
         job.unit_begin = p * nr, job.unit_end = std::min(H, (p + 1) * nr);
         kernel(job);
       }
@@ -115,8 +114,8 @@ void forward(const Run& r, const Weights<T>& weights) {
     T *h = state_after(step), *out = y + t * N * K;
     for (int64_t p = task.first_of(weights.projection.panels()); p < task.last_of(weights.projection.panels()); ++p) {
       const int64_t u = p * nr, n = std::min(nr, K - u);
-      weights.projection.multiply(0, p, task.row_end - task.row_begin, cells + task.row_begin * H, H,
-                                  h + task.row_begin * K + u, K);
+      weights.projection.multiply(1, p, task.row_end - task.row_begin, cells + task.row_begin * H, H,
+                                  h + task.row_begin * K + u, K, 0);
       if (!lengths) continue;
       for (int64_t row = task.row_begin; row < task.row_end; ++row) {
         if (t < lengths[row]) {

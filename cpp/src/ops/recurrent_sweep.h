@@ -29,16 +29,25 @@ struct PackedGates {
 
   int64_t gate_elements() const { return packed_b_elements<T>(k, n); }
   int64_t panels() const { return ceil_div(n, gemm_functions<T>().nr); }
-  // C[rows, panel] = A B_gate + beta C: a and c begin at the first row, c at the panel's first column.
-  void multiply(int gate, int64_t panel, int64_t rows, const T* a, int64_t a_row, T* c, int64_t c_row,
-                T beta = 0) const {
+  // C_g[rows, panel] = A B_g (+ C_g) for `gates` gates from the first one on: a and c begin at the first row, c at the panel's
+  // first column.
+  void multiply(int gates, int64_t panel, int64_t rows, const T* a, int64_t a_row, T* c, int64_t c_row, int64_t c_gate,
+                bool add = false) const {
     const cpu::GemmFunctions<T>& f = gemm_functions<T>();
+    const cpu::RecurrentOf<T>& kernels = recurrent_kernels_of<T>();
+    const int columns = static_cast<int>(std::min<int64_t>(f.nr, n - panel * f.nr));
+    const T* packed = data + panel * f.nr * k;
+    if (rows <= kernels.thin_rows)
+      return kernels.thin(
+          {k, static_cast<int>(rows), gates, a, a_row, packed, gate_elements(), c, c_row, c_gate, columns, add});
     cpu::GemmArgs<T> g;
-    g.m = rows, g.n = std::min<int64_t>(f.nr, n - panel * f.nr), g.k = k;
+    g.m = rows, g.n = columns, g.k = k;
     g.a = a, g.a_row = a_row, g.a_col = 1;
-    g.packed_b = data + gate * gate_elements() + panel * f.nr * k;
-    g.c = c, g.c_row = c_row, g.beta = beta;
-    f.block(g, 0, rows, 0, g.n, false, nullptr);
+    g.c = c, g.c_row = c_row, g.beta = add ? T{1} : T{0};
+    for (int i = 0; i < gates; ++i, g.c += c_gate) {
+      g.packed_b = packed + i * gate_elements();
+      f.block(g, 0, rows, 0, columns, false, nullptr);
+    }
   }
 };
 

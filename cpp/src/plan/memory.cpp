@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "core/allocator.h"
+#include "ops/recurrent.h"
 #include "plan/graph.h"
 
 namespace lanner::plan {
@@ -38,6 +39,23 @@ int reusable_input(const Graph& g, const Node& n, const std::vector<int>& last_u
   return -1;
 }
 
+// Of recurrent layers one output may lie where one input was, time step by time step: the gates kept where the input's
+// products were, the gates' gradients where the gates were. Gives that input's buffer, or -1.
+int replaced_input(const Graph& g, const Node& n, size_t out, const std::vector<int>& last_use, int at) {
+  int in = -1;
+  if (n.op == Op::Lstm && out == RecurrentOut::kGates) in = n.in[RecurrentIn::kInput];
+  if ((n.op == Op::LstmBackward || n.op == Op::GruBackward) && out == RecurrentBackOut::kDgates)
+    in = n.in[RecurrentBackIn::kGates];
+  if (in < 0) return -1;
+  const Value &x = g.values[in], &y = g.values[n.out[out]];
+  const Buffer& b = g.buffers[x.buffer];
+  const bool free = b.kind == Buffer::Kind::Internal && last_use[x.buffer] == at && x.covers(b) &&
+                    y.covers(g.buffer_of(n.out[out])) && x.shape == y.shape && x.dtype == y.dtype;
+  const auto views =
+      std::count_if(n.in.begin(), n.in.end(), [&](int w) { return w >= 0 && g.values[w].buffer == x.buffer; });
+  return free && views == 1 ? x.buffer : -1;
+}
+
 }  // namespace
 
 Layout place(Graph& g) {
@@ -60,11 +78,12 @@ Layout place(Graph& g) {
   Layout layout;
   const auto round_up = [](size_t n) { return (std::max<size_t>(n, 1) + kAlignment - 1) / kAlignment * kAlignment; };
   for (size_t n = 0; n < g.nodes.size(); ++n) {
-    for (int v : g.nodes[n].out) {
-      const int b = g.values[v].buffer;
+    for (size_t i = 0; i < g.nodes[n].out.size(); ++i) {
+      const int b = g.values[g.nodes[n].out[i]].buffer;
       if (g.buffers[b].kind != Buffer::Kind::Internal || block_of[b] >= 0) continue;
       layout.unshared_bytes += round_up(g.buffers[b].bytes);
-      const int reused = reusable_input(g, g.nodes[n], last, static_cast<int>(n));
+      int reused = reusable_input(g, g.nodes[n], last, static_cast<int>(n));
+      if (reused < 0) reused = replaced_input(g, g.nodes[n], i, last, static_cast<int>(n));
       if (reused >= 0 && block_of[reused] >= 0) {
         block_of[b] = block_of[reused];
       } else {
