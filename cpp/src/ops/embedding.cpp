@@ -16,30 +16,50 @@ struct BagAttrs {
   bool include_last;
 };
 
+// The larger of each column so far, and its place, with one row more; NaN is larger than all. T and Place have one
+// width, so that compilers make vectors of it.
+template <class T, class Place>
+void take_larger(const T* row, Place i, int64_t width, T* largest, Place* places) {
+  for (int64_t k = 0; k < width; ++k) {
+    const bool larger = (row[k] > largest[k]) | ((row[k] != row[k]) & (largest[k] == largest[k]));
+    largest[k] = larger ? row[k] : largest[k];
+    places[k] = larger ? i : places[k];
+  }
+}
+
 // places[b][d]: the row of bag b with the largest value of column d, the first of several, one of NaN before all
-// others; -1 where the bag keeps no row.
-template <class T>
+// others; -1 where the bag keeps no row. The rows of a bag lie side by side.
+template <class T, class Place>
 void bag_argmax(const Tensor& rows, const Tensor& ids, const Tensor& kept, const Tensor& places) {
-  const int64_t n = rows.shape()[0], d = rows.shape()[1], count = places.shape()[0];
-  const T* x = rows.data<T>();
+  constexpr int64_t kColumns = 64;  // a known number of columns makes vectors without a remainder
+  const int64_t n = rows.shape()[0], d = rows.shape()[1], bags = places.shape()[0];
   const int64_t* bag = ids.data<int64_t>();
   const bool* counted = kept.data<bool>();
   int64_t* out = places.data<int64_t>();
-  parallel_for(d, std::max<int64_t>(1, kMoveGrain / std::max<int64_t>(1, n)), [&](int64_t begin, int64_t end) {
-    for (int64_t b = 0; b < count; ++b) std::fill(out + b * d + begin, out + b * d + end, int64_t{-1});
-    for (int64_t i = 0; i < n; ++i) {
-      if (!counted[i] || bag[i] == count) continue;
-      int64_t* best = out + bag[i] * d;
-      for (int64_t k = begin; k < end; ++k) {
-        const T value = x[i * d + k];
-        if (best[k] < 0) {
-          best[k] = i;
-          continue;
-        }
-        const T largest = x[best[k] * d + k];
-        if (value > largest || (value != value && largest == largest)) best[k] = i;
+  std::fill(out, out + bags * d, int64_t{-1});
+  const auto columns = [&](int64_t from, int64_t width) {
+    T largest[kColumns];
+    Place best[kColumns];
+    const T* x = rows.data<T>() + from;
+    for (int64_t i = 0; i < n;) {
+      const int64_t b = bag[i];
+      while (i < n && bag[i] == b && !counted[i]) ++i;
+      if (b == bags) return;
+      if (i == n || bag[i] != b) continue;
+      std::copy(x + i * d, x + i * d + width, largest);
+      std::fill(best, best + width, static_cast<Place>(i));
+      for (++i; i < n && bag[i] == b; ++i) {
+        if (!counted[i]) continue;
+        if (width == kColumns)
+          take_larger(x + i * d, static_cast<Place>(i), kColumns, largest, best);
+        else
+          take_larger(x + i * d, static_cast<Place>(i), width, largest, best);
       }
+      std::copy(best, best + width, out + b * d + from);
     }
+  };
+  parallel_for((d + kColumns - 1) / kColumns, 1 + kMoveGrain / (kColumns * n), [&](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) columns(c * kColumns, std::min(kColumns, d - c * kColumns));
   });
 }
 
@@ -64,6 +84,9 @@ Tensor flat_bag_max(const Tensor& rows, const Tensor& ids, const Tensor& kept, i
                     dtype_name(rows.dtype()));
   const Shape shape{count, rows.shape()[1]};
   if (rows.shape()[0] == 0) return zeros(shape, rows.dtype());
+  check<ShapeError>(rows.shape()[0] <= std::numeric_limits<int32_t>::max(),
+                    "embedding_bag: mode \"max\" takes at most ", std::numeric_limits<int32_t>::max(), " indices, got ",
+                    rows.shape()[0]);
   const Tensor wide = contiguous(is_half(rows.dtype()) ? cast(rows.detach(), DType::Float32) : rows.detach());
   const Tensor places = emit(Op::BagArgmax, {wide, ids, contiguous(kept)}, {}, {shape, DType::Int64});
   const Tensor best = gather(rows, maximum(places, Tensor::weak(0)), 0);
@@ -150,9 +173,9 @@ LANNER_RUN(BagIds) {
 
 LANNER_RUN(BagArgmax) {
   if (r.in[0].dtype() == DType::Float64)
-    bag_argmax<double>(r.in[0], r.in[1], r.in[2], r.out[0]);
+    bag_argmax<double, int64_t>(r.in[0], r.in[1], r.in[2], r.out[0]);
   else
-    bag_argmax<float>(r.in[0], r.in[1], r.in[2], r.out[0]);
+    bag_argmax<float, int32_t>(r.in[0], r.in[1], r.in[2], r.out[0]);
 }
 
 }  // namespace lanner
