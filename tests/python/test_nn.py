@@ -236,6 +236,17 @@ def test_embedding_bag_in_a_compiled_step(mode, last):
         step(index, ln.tensor([0, 4, 4, 7] if last else [0, 3, 4, 7]))
 
 
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_embedding_bag_of_nothing(mode):
+    none = np.zeros(0, np.int64)
+    for arguments in ((none, [0, 0]), (none.reshape(2, 0),)):
+        bag = nn.EmbeddingBag(4, 3, mode=mode)
+        out = bag(*(ln.tensor(a) for a in arguments))
+        assert out.tolist() == [[0, 0, 0]] * 2
+        out.sum().backward()
+        assert bag.weight.grad.tolist() == [[0, 0, 0]] * 4
+
+
 def test_embedding_bag_max_of_nan_and_infinity():
     nan, inf = float("nan"), float("inf")
     table = ln.tensor([[1.0, -inf, nan], [nan, -inf, nan], [2.0, 0.0, 5.0], [nan, -inf, 1.0]], requires_grad=True)

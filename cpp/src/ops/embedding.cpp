@@ -83,7 +83,7 @@ Tensor flat_bag_max(const Tensor& rows, const Tensor& ids, const Tensor& kept, i
   check<DTypeError>(is_floating(rows.dtype()), "embedding_bag: mode \"max\" expects a floating weight, got ",
                     dtype_name(rows.dtype()));
   const Shape shape{count, rows.shape()[1]};
-  if (rows.shape()[0] == 0) return zeros(shape, rows.dtype());
+  if (rows.shape()[0] == 0) return take_grad(rows, ids, 0, count);  // zeros that belong to the graph
   check<ShapeError>(rows.shape()[0] <= std::numeric_limits<int32_t>::max(),
                     "embedding_bag: mode \"max\" takes at most ", std::numeric_limits<int32_t>::max(), " indices, got ",
                     rows.shape()[0]);
@@ -96,7 +96,7 @@ Tensor flat_bag_max(const Tensor& rows, const Tensor& ids, const Tensor& kept, i
 // The largest of each column of rows [B, N, D] where kept [B, N]; 0 where a bag keeps none. The gradient goes to the
 // first of the largest.
 Tensor bag_max(const Tensor& rows, const Tensor& kept) {
-  if (rows.shape()[1] == 0) return zeros({rows.shape()[0], rows.shape()[2]}, rows.dtype());
+  if (rows.shape()[1] == 0) return sum(rows, {1});  // zeros that belong to the graph
   const Tensor mask = expand_dims(kept, -1);
   const Tensor candidates = where(mask, rows, Tensor::weak(-std::numeric_limits<double>::infinity()));
   const Tensor best = gather(candidates, argmax(candidates.detach(), 1, true), 1);
