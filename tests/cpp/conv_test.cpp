@@ -147,7 +147,9 @@ std::vector<T> run(const ConvFunctions<T>& f, const ConvGeometry& g, ConvPass pa
   Scratch workspace(f.workspace_bytes(g, pass));
   std::vector<T> dst(static_cast<size_t>(size), static_cast<T>(NAN));
   const int64_t tasks = f.tasks(g, pass);
-  ConvArgs<T> args{g, pass, src.data(), p, dst.data(), nullptr, epilogue};
+  ConvArgs<T> args{g, pass, src.data(), p, dst.data(), nullptr, nullptr, epilogue};
+  Scratch tables(f.make_tables ? f.table_bytes(g, pass) : 0);
+  if (step > 1 && f.make_tables && f.table_bytes(g, pass) > 0) f.make_tables(g, pass, args.tables = tables.data);
   const bool shares = f.share && f.shared_elements(g, pass) > 0;
   Scratch shared(shares ? f.shared_elements(g, pass) * static_cast<int64_t>(sizeof(T)) : 0);
   if (shares) {

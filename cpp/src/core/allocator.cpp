@@ -65,11 +65,11 @@ void release_locked(Cache& c) {
   c.stats.cached_bytes = 0;
 }
 
-// From the system; null when it has no more. A large block lies on huge pages where they can be asked for: streams
-// through it wait for fewer translations of addresses.
+// From the system; null when it has no more. A large block, and one that fills a huge page, lies on huge pages where they
+// can be asked for: streams through it wait for fewer translations of addresses.
 void* allocate_from_system(size_t bytes) {
   constexpr size_t kHugePage = size_t{2} << 20;
-  if (bytes < 2 * kHugePage) return std::aligned_alloc(kAlignment, bytes);
+  if (bytes < 2 * kHugePage && bytes != kHugePage) return std::aligned_alloc(kAlignment, bytes);
   bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
   void* block = std::aligned_alloc(kHugePage, bytes);
 #if defined(__linux__) && defined(MADV_HUGEPAGE)

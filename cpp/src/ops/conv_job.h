@@ -8,6 +8,7 @@
 #include "cpu/kernels/conv.h"
 #include "lanner/parallel.h"
 #include "ops/epilogue.h"
+#include "ops/packed.h"
 #include "ops/window.h"
 
 namespace lanner {
@@ -15,7 +16,9 @@ namespace lanner {
 inline int64_t grain_of(double cost, int64_t parts, double slice) {
   return std::max<int64_t>(1, static_cast<int64_t>(slice * static_cast<double>(parts) / std::max(cost, 1.0)));
 }
-// In vector FMAs.
+// In vector FMAs. What is prepared runs in a plan, whose threads are awake. But what another core computed is slow to
+// read: a layer of 3 us took 4 on two cores, one of 24 us took 17.
+constexpr double kPlannedSlice = 25000;
 inline int64_t grain_of(double cost, int64_t parts) { return grain_of(cost, parts, kSliceFlops / 32); }
 
 template <class T>
@@ -48,14 +51,19 @@ cpu::Epilogue<T> conv_epilogue(const Run& r) {
 template <class T>
 class ConvJob {
  public:
-  ConvJob(const cpu::ConvGeometry& g, cpu::ConvPass pass, bool keeps_weight) : geometry_(g), pass_(pass) {
+  ConvJob(const cpu::ConvGeometry& g, cpu::ConvPass pass, bool keeps_weight, bool planned = false)
+      : geometry_(g), pass_(pass) {
     double cost = 0;
     f_ = cheapest(
         conv_ways<T>().output, [&](const cpu::ConvFunctions<T>& f) { return f.cost(g, pass, keeps_weight); }, &cost);
     tasks_ = f_->tasks(g, pass), items_ = f_->pack_items(g, pass);
     packed_elements_ = f_->packed_elements(g, pass);
     workspace_bytes_ = static_cast<size_t>(f_->workspace_bytes(g, pass));
-    task_grain_ = grain_of(cost, tasks_);
+    task_grain_ = planned ? grain_of(cost, tasks_, kPlannedSlice) : grain_of(cost, tasks_);
+    if (planned && f_->make_tables) {
+      tables_ = Tensor::empty({f_->table_bytes(g, pass)}, DType::UInt8);
+      if (tables_.size() > 0) f_->make_tables(g, pass, tables_.raw());
+    }
     if (f_->share) shared_elements_ = f_->shared_elements(g, pass), shared_items_ = f_->shared_items(g, pass);
     shared_grain_ = grain_of(static_cast<double>(shared_elements_), shared_items_, kSliceElements);
     item_grain_ = grain_of(static_cast<double>(packed_elements_), items_, kSliceElements);
@@ -71,6 +79,7 @@ class ConvJob {
     args.geometry = geometry_, args.pass = pass_;
     args.src = r.in[0].data<T>(), args.packed = packed, args.dst = r.out[0].data<T>();
     args.epilogue = conv_epilogue<T>(r);
+    if (tables_.defined() && tables_.size() > 0) args.tables = tables_.raw();
     const Workspace shared(static_cast<size_t>(shared_elements_) * sizeof(T));
     if (shared_elements_ > 0) {
       args.shared = shared.as<T>();
@@ -97,6 +106,7 @@ class ConvJob {
   const cpu::ConvFunctions<T>* f_;
   int64_t tasks_, items_, packed_elements_, task_grain_, item_grain_;
   int64_t shared_elements_ = 0, shared_items_ = 0, shared_grain_;
+  Tensor tables_;
   size_t workspace_bytes_;
 };
 
@@ -141,8 +151,8 @@ template <class T>
 class PreparedConv final : public Prepared {
  public:
   PreparedConv(const cpu::ConvGeometry& g, cpu::ConvPass pass, bool keeps_weight)
-      : job_(g, pass, keeps_weight), keeps_weight_(keeps_weight) {
-    if (keeps_weight_) packed_ = Tensor::empty({job_.packed_elements()}, DTypeOf<T>::value);
+      : job_(g, pass, keeps_weight, true), keeps_weight_(keeps_weight) {
+    if (keeps_weight_) packed_ = packed_memory(job_.packed_elements(), DTypeOf<T>::value);
   }
   void refresh(const Run& r) override {
     if (keeps_weight_) job_.pack(r.in[1], packed_.data<T>());

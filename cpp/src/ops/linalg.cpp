@@ -6,6 +6,7 @@
 #include "ops/epilogue.h"
 #include "ops/gemm.h"
 #include "ops/op.h"
+#include "ops/packed.h"
 
 namespace lanner {
 namespace {
@@ -144,7 +145,7 @@ class PackedProduct : public Prepared {
   PackedProduct(const cpu::GemmArgs<T>& g, Precision precision)
       : g_(g),
         precision_(precision),
-        packed_(Tensor::empty({packed_b_elements<T>(g.k, g.n, precision)}, DTypeOf<T>::value)) {
+        packed_(packed_memory(packed_b_elements<T>(g.k, g.n, precision), DTypeOf<T>::value)) {
     g_.packed_b = packed_.template data<T>();
   }
   void refresh(const Run& r) override {

@@ -30,25 +30,35 @@ void pack(const ConvGeometry& g, ConvPass pass, const T* weight, int64_t begin, 
 
 // ---- tables -------------------------------------------------------------------------------------------------
 
-// Where a task finds things in its workspace, and the tables there: for each phase the offset of each k, and of each
-// position (or vector of positions) where it is read and where it goes. Tasks of one shape share them.
+// Where a task finds things in its workspace, and its tables: for each phase the offset of each k, and of each position
+// (or vector of positions) where it is read and where it goes. Tasks of one shape share them; with one phase those of a
+// box hold for a lower one too. Where all tasks can, a plan keeps them from run to run.
 template <class T>
 struct Tables {
   T* patch;
   T* buffer;
   int32_t *offset, *from, *to, *lanes;
   int64_t samples = -1, box[2] = {-1, -1};
-  static int64_t bytes(const Plan<T>& p) {
+  bool kept = false;
+  static int64_t own_bytes(const Plan<T>& p) {
     return align64(p.patch_elements() * static_cast<int64_t>(sizeof(T))) +
-           (kBlock + 1) * kNR<T> * static_cast<int64_t>(sizeof(T)) + align64(p.c * p.taps * 4) +
-           3 * align64(p.positions() * 4);
+           (kBlock + 1) * kNR<T> * static_cast<int64_t>(sizeof(T));
   }
-  Tables(const Plan<T>& p, void* workspace) {
+  static int64_t table_bytes(const Plan<T>& p) { return align64(p.c * p.taps * 4) + 3 * align64(p.positions() * 4); }
+  static bool can_keep(
+      const Plan<T>& p) {  // a lower box's are the first of a whole one's, if nothing lies outside of rows
+    const bool one = p.samples == 1, even = p.count[0] % p.box[0] == 0;
+    return p.phases() == 1 && p.n % p.samples == 0 && (one || even) &&
+           (p.count[1] % p.box[1] == 0 || (one && p.box[0] == 1));
+  }
+  static int64_t bytes(const Plan<T>& p) { return own_bytes(p) + table_bytes(p); }
+  Tables(const Plan<T>& p, void* workspace, void* keeps = nullptr) {
     char* at = static_cast<char*>(workspace);
     patch = reinterpret_cast<T*>(at);
     at += align64(p.patch_elements() * static_cast<int64_t>(sizeof(T)));
     buffer = reinterpret_cast<T*>(at);
-    at += (kBlock + 1) * kNR<T> * static_cast<int64_t>(sizeof(T));
+    kept = keeps != nullptr;
+    at = kept ? static_cast<char*>(keeps) : at + (kBlock + 1) * kNR<T> * static_cast<int64_t>(sizeof(T));
     offset = reinterpret_cast<int32_t*>(at);
     at += align64(p.c * p.taps * 4);
     from = reinterpret_cast<int32_t*>(at);
@@ -59,6 +69,7 @@ struct Tables {
   }
 
   void build(const Plan<T>& p, int64_t sample_count, const int64_t (&start)[2], const int64_t (&size)[2]) {
+    if (kept) return;
     // A box at the lower edge may hold fewer positions of some phase.
     const bool edge = start[0] + size[0] >= p.count[0] || start[1] + size[1] >= p.count[1];
     if (samples == sample_count && box[0] == size[0] && box[1] == size[1] &&
@@ -146,6 +157,27 @@ void store_block(const T* buffer, int64_t positions, int64_t width, int64_t chan
   }
 }
 
+// Of one vector of channels: whole rows of positions.
+template <class T>
+void run_rows(const Plan<T>& p, T* buffer, const T* init, const T* src, int64_t k, const int32_t* offset,
+              int64_t positions, const int32_t* from, const int32_t* to, const T* packed, int64_t channels,
+              const Finish<T>& finish, T* dst) {
+  constexpr int L = kLanes<T>;
+  const int64_t columns = p.count[2], tile = panel_height(columns), rows = kBlock / columns;
+  for (int64_t block = 0; block < positions; block += rows * columns) {
+    const int64_t count = smaller(rows * columns, positions - block);
+    for (int64_t y = 0; y < count; y += 2 * columns) {
+      const int high = y + columns < count ? 2 : 1;
+      for (int64_t x = 0; x < columns; x += tile) {
+        const T* const row[2] = {src + from[block + y + x], src + from[block + y + x + (high == 2 ? columns : 0)]};
+        kRowsTiles<T>.of[smaller(tile, columns - x)][high](k, row, offset, packed, init, buffer + (y + x) * L,
+                                                           columns * L);
+      }
+    }
+    store_block(buffer, count, L, channels, to + block, p.dst_plane(), finish, dst);
+  }
+}
+
 template <class T>
 void run_by_channels(const Plan<T>& p, const Tables<T>& tables, const T* src, int64_t k, const int32_t* offset,
                      int64_t positions, const int32_t* from, const int32_t* to, const T* packed, const T* bias,
@@ -154,6 +186,11 @@ void run_by_channels(const Plan<T>& p, const Tables<T>& tables, const T* src, in
   for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
     const int64_t m0 = panel * p.panel, channels = p.height(panel), width = p.width(panel);
     for (int64_t j = 0; j < width; ++j) init[j] = bias && j < channels ? bias[m0 + j] : T{0};
+    if (width == kLanes<T> && p.axis[2].src_step() == 1 && p.axis[2].dst_step() == 1 && p.count[2] <= kBlock) {
+      run_rows(p, tables.buffer, init, src, k, offset, positions, from, to, packed + m0 * k, channels, finish,
+               dst + m0 * p.dst_plane());
+      continue;
+    }
     for (int64_t block = 0; block < positions; block += kBlock) {
       const int64_t count = smaller(kBlock, positions - block), tiles = ceil_div(count, kMR);
       const int64_t rows = ceil_div(count, tiles);
@@ -204,9 +241,23 @@ int64_t workspace_bytes(const ConvGeometry& g, ConvPass pass) {
 }
 
 template <class T>
+int64_t table_bytes(const ConvGeometry& g, ConvPass pass) {
+  const Plan<T> p(g, pass);
+  return Tables<T>::can_keep(p) ? Tables<T>::table_bytes(p) : 0;
+}
+
+template <class T>
+void make_tables(const ConvGeometry& g, ConvPass pass, void* tables) {
+  const Plan<T> p(g, pass);
+  Tables<T> t(p, nullptr, tables);
+  t.kept = false;
+  t.build(p, p.samples, {0, 0}, {p.box[0], p.box[1]});
+}
+
+template <class T>
 void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
   const Plan<T> p(args.geometry, args.pass);
-  Tables<T> tables(p, workspace);
+  Tables<T> tables(p, workspace, args.tables);
   const Finish<T> finish(args.epilogue, args.dst);
   int64_t copied = -1;
   for (int64_t task = begin; task < end; ++task) {
@@ -259,8 +310,9 @@ double cost(const ConvGeometry& g, ConvPass pass, bool packed) {
 }
 
 template <class T>
-constexpr ConvFunctions<T> kDirect = {cost<T>,  packed_elements<T>, pack_items<T>, pack<T>,
-                                      tasks<T>, workspace_bytes<T>, run<T>};
+constexpr ConvFunctions<T> kDirect = {
+    cost<T>, packed_elements<T>, pack_items<T>, pack<T>, tasks<T>, workspace_bytes<T>, run<T>, nullptr, nullptr,
+    nullptr, table_bytes<T>,     make_tables<T>};
 
 }  // namespace
 

@@ -31,6 +31,7 @@ struct ConvArgs {
   const T* packed = nullptr;  // what `pack` made of the weight [groups * m, c, kernel]
   T* dst = nullptr;           // Forward: y; InputGrad: dx
   T* shared = nullptr;        // what `share` makes
+  void* tables = nullptr;     // what `make_tables` made, or null
   Epilogue<T> epilogue;       // rows are the channels of dst
 };
 
@@ -54,6 +55,10 @@ struct ConvFunctions {
   int64_t (*shared_elements)(const ConvGeometry& g, ConvPass pass) = nullptr;
   int64_t (*shared_items)(const ConvGeometry& g, ConvPass pass) = nullptr;
   void (*share)(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) = nullptr;
+
+  // Where they are not null and table_bytes not 0: what tasks work out from the sizes alone, for those who run often.
+  int64_t (*table_bytes)(const ConvGeometry& g, ConvPass pass) = nullptr;
+  void (*make_tables)(const ConvGeometry& g, ConvPass pass, void* tables) = nullptr;
 };
 
 // dw [groups * m, c, kernel] from x and dy. In each round, in order, the tasks write to `partial`, each with its own

@@ -36,6 +36,37 @@ struct Finish {
     if (gate) x = read(gate + at) > V<T>{} ? x : (gate_slope == 0 ? V<T>{} : x * gate_slope);
     return x;
   }
+  // The same for a tile in registers, one part of the epilogue after the other, so that what is to be done is asked once
+  // for all. place(i, j, apply) calls apply(to, n) with where acc[i][j] will be stored, if it will.
+  template <int kRows, int kColumns, class Place>
+  LANNER_INLINE void tile(V<T> (&acc)[kRows][kColumns], Place place) const {
+    const auto each = [&](auto f) __attribute__((always_inline)) {
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 8
+        for (int j = 0; j < kColumns; ++j) f(i, j);
+    };
+    const auto add = [&](int i, int j) __attribute__((always_inline)) {
+      place(
+          i, j, [&](const T* to, size_t n) __attribute__((always_inline)) {
+            acc[i][j] += n == kLanes<T> ? load(residual + (to - dst)) : load_n(residual + (to - dst), n);
+          });
+    };
+    const auto gated = [&](int i, int j) __attribute__((always_inline)) {
+      place(
+          i, j, [&](const T* to, size_t n) __attribute__((always_inline)) {
+            const V<T> g = n == kLanes<T> ? load(gate + (to - dst)) : load_n(gate + (to - dst), n);
+            acc[i][j] = g > V<T>{} ? acc[i][j] : (gate_slope == 0 ? V<T>{} : acc[i][j] * gate_slope);
+          });
+    };
+    if (residual) each(add);
+    if (activation != Activation::None && slope == 0)
+      each([&](int i, int j) __attribute__((always_inline)) { acc[i][j] = acc[i][j] < V<T>{} ? V<T>{} : acc[i][j]; });
+    else if (activation != Activation::None)
+      each([&](int i, int j)
+               __attribute__((always_inline)) { acc[i][j] = acc[i][j] < V<T>{} ? acc[i][j] * slope : acc[i][j]; });
+    if (gate) each(gated);
+  }
   // The same where the elements will be stored at to[at[0]], to[at[1]], ...: without a branch for each, which the signs
   // of a gate would make hard to foretell.
   LANNER_INLINE V<T> scattered(V<T> x, const T* to, const int32_t* at, int n) const {

@@ -21,7 +21,8 @@ constexpr int64_t align64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 constexpr int64_t kPatchBytes = 512 * 1024;
 // So many tasks are wanted where there is work for them: batch 1 uses several cores.
 constexpr int64_t kTasks = 16;
-constexpr int64_t kTaskFlops = 2'000'000;
+constexpr int64_t kTaskFlops = 2'000'000;      // of the weight gradient
+constexpr int64_t kOutputTaskFlops = 400'000;  // of dst: a plan's threads are awake
 // A task below so many positions takes several samples, so that each panel of weights is used for longer.
 constexpr int64_t kTaskPositions = 128;
 // The weight gradient sums over so many positions before it adds to its partial sums.
@@ -191,7 +192,7 @@ struct Plan {
 
     int64_t parts = ceil_div(larger(n, 1), samples) * groups * ceil_div(count[0], box[0]) * ceil_div(count[1], box[1]);
     int64_t flops = 2 * m * c * taps * here * samples;
-    while (parts < kTasks && flops > 2 * kTaskFlops) {
+    while (parts < kTasks && flops > 2 * kOutputTaskFlops) {
       if (2 * channel_blocks <= panels)
         channel_blocks *= 2;
       else if (box[1] >= 8)

@@ -50,6 +50,60 @@ void channels_tile(int64_t k, const T* const* row, const int32_t* offset, const 
     for (int j = 0; j < kVectors; ++j) store(out + i * out_step + j * L, acc[i][j]);
 }
 
+// The same for one vector of channels and positions next to each other in src, `columns` of each of kRows rows (kRows
+// pointers instead of one for each position, which would not fit the registers).
+template <class T, int kColumns, int kRows>
+void rows_tile(int64_t k, const T* const* row, const int32_t* offset, const T* panel, const T* init, T* out,
+               int64_t out_row) {
+  constexpr int L = kLanes<T>;
+  V<T> acc[kRows][kColumns];
+  const T* r[kRows];
+#pragma GCC unroll 2
+  for (int y = 0; y < kRows; ++y) {
+    r[y] = row[y];
+#pragma GCC unroll 16
+    for (int x = 0; x < kColumns; ++x) acc[y][x] = load(init);
+  }
+  for (int64_t s = 0; s < k; ++s, panel += L) {
+    const V<T> b = load(panel);
+    const int64_t o = offset[s];
+#pragma GCC unroll 2
+    for (int y = 0; y < kRows; ++y)
+#pragma GCC unroll 16
+      for (int x = 0; x < kColumns; ++x) acc[y][x] = fma(splat(r[y][o + x]), b, acc[y][x]);
+  }
+#pragma GCC unroll 2
+  for (int y = 0; y < kRows; ++y)
+#pragma GCC unroll 16
+    for (int x = 0; x < kColumns; ++x) store(out + y * out_row + x * L, acc[y][x]);
+}
+
+template <class T>
+using RowsTile = void (*)(int64_t, const T* const*, const int32_t*, const T*, const T*, T*, int64_t);
+
+template <class T>
+struct RowsTiles {
+  RowsTile<T> of[15][3];  // by the number of columns and of rows
+};
+template <class T>
+constexpr RowsTiles<T> make_rows_tiles() {
+  RowsTiles<T> t{};
+#define LANNER_COLUMNS(c)            \
+  if constexpr (c <= kMR) {          \
+    t.of[c][1] = rows_tile<T, c, 1>; \
+    t.of[c][2] = rows_tile<T, c, 2>; \
+  }
+  // clang-format off
+  LANNER_COLUMNS(1) LANNER_COLUMNS(2) LANNER_COLUMNS(3) LANNER_COLUMNS(4) LANNER_COLUMNS(5) LANNER_COLUMNS(6)
+  LANNER_COLUMNS(7) LANNER_COLUMNS(8) LANNER_COLUMNS(9) LANNER_COLUMNS(10) LANNER_COLUMNS(11) LANNER_COLUMNS(12)
+  LANNER_COLUMNS(13) LANNER_COLUMNS(14)
+  // clang-format on
+#undef LANNER_COLUMNS
+              return t;
+}
+template <class T>
+constexpr RowsTiles<T> kRowsTiles = make_rows_tiles<T>();
+
 template <class T>
 using ChannelsTile = void (*)(int64_t, const T* const*, const int32_t*, const T*, const T*, int64_t, T*, int64_t);
 
@@ -123,16 +177,17 @@ void width_tile(int64_t k, const T* const* at, const int32_t* offset, const T* p
     panel += kRows;
   }
   const Finish<T>& finish = out.finish;
+  if (finish.any && out.column_step == 1)
+    finish.tile(
+        acc, [&](int i, int j, auto apply) __attribute__((always_inline)) {
+          if (j < out.vectors)
+            apply(out.dst + out.position[j] + i * out.channel_step, static_cast<size_t>(out.lanes[j]));
+        });
 #pragma GCC unroll 8
   for (int j = 0; j < N; ++j) {
     if (j >= out.vectors) continue;
     T* to = out.dst + out.position[j];
     const int lanes = out.lanes[j];
-    if (finish.any && out.column_step == 1) {
-#pragma GCC unroll 16
-      for (int i = 0; i < kRows; ++i)
-        acc[i][j] = finish(acc[i][j], to + i * out.channel_step, static_cast<size_t>(lanes));
-    }
     if (out.column_step == 1 && lanes == L) {
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i) store(to + i * out.channel_step, acc[i][j]);
