@@ -47,7 +47,8 @@ class Windows {
         const int64_t start = i * a.stride[d] - a.pad[d], step = a.dilation[d];
         begin = start < 0 ? start + (-start + step - 1) / step * step : start;
         const int64_t end = std::min(start + step * (a.kernel[d] - 1) + 1, in);
-        n = begin < end ? (end - begin + step - 1) / step : 0;
+        n = begin < end ? end - begin : 0;
+        if (step > 1) n = (n + step - 1) / step;  // a division costs more than the rest
         divisor = a.count_include_pad ? std::min(start + a.kernel[d], in + a.pad[d]) - start : n;
       }
       first[i] = static_cast<int32_t>(begin), count[i] = static_cast<int32_t>(n);

@@ -217,13 +217,13 @@ LANNER_INLINE void store_pairs(T* p, int64_t n, V<T> even, V<T> odd, const Finis
   put(p + L, b, 2 * n - L);
 }
 
-template <class T>
+template <class T, bool kPlaces>
 void max_2x2(const T* x, T* y, uint8_t* offset, const PoolAxis& h, const PoolAxis& w, int64_t begin, int64_t end,
              const Finish<T>& finish) {
   using Int = typename Vec<T>::Int;
   constexpr int64_t L = kLanes<T>;
   const auto indices = typename MakeIndices<kLanes<T>>::type{};
-  const int64_t all = end * h.out * w.out;
+  [[maybe_unused]] const int64_t all = end * h.out * w.out;
   for (int64_t plane = begin; plane < end; ++plane) {
     for (int64_t i = 0; i < h.out; ++i) {
       const T* const from = x + (plane * h.in + 2 * i) * w.in;
@@ -233,11 +233,11 @@ void max_2x2(const T* x, T* y, uint8_t* offset, const PoolAxis& h, const PoolAxi
             V<T> best, v[3];
             load_pairs<T>(from + 2 * o, n, best, v[0], indices);
             load_pairs<T>(from + w.in + 2 * o, n, v[1], v[2], indices);
-            M<T> which{};
+            [[maybe_unused]] M<T> which{};
             for (int k = 0; k < 3; ++k) {
               const M<T> take = (v[k] > best) | (v[k] != v[k]);
               best = select(take, v[k], best);
-              which = select(take, M<T>{} + static_cast<Int>(k + 1), which);
+              if constexpr (kPlaces) which = select(take, M<T>{} + static_cast<Int>(k + 1), which);
             }
             T* const to = y + row + o;
             if (finish.any) best = finish(best, to, static_cast<size_t>(n));
@@ -246,7 +246,7 @@ void max_2x2(const T* x, T* y, uint8_t* offset, const PoolAxis& h, const PoolAxi
             else
               store_n(to, best, static_cast<size_t>(n));
             // A short row is stored as a whole vector, of which the rows after it overwrite the rest.
-            if (offset) store_index<T>(offset + row + o, which, row + o + L <= all ? L : n);
+            if constexpr (kPlaces) store_index<T>(offset + row + o, which, row + o + L <= all ? L : n);
           });
     }
   }
@@ -258,7 +258,10 @@ void max(const T* x, T* y, Index* index, const PoolAxis& h, const PoolAxis& w, i
   using Int = typename Vec<T>::Int;
   const Finish<T> finish(epilogue, y);
   if constexpr (sizeof(Index) == 1)
-    if (is_2x2(h, w)) return max_2x2(x, y, index, h, w, begin, end, finish);
+    if (is_2x2(h, w)) {
+      if (index) return max_2x2<T, true>(x, y, index, h, w, begin, end, finish);
+      return max_2x2<T, false>(x, y, nullptr, h, w, begin, end, finish);
+    }
   const Numbering number = numbering<Index>(h, w);
   const int64_t elements = row_elements<T>(w);
   T* const padded = static_cast<T*>(workspace);
