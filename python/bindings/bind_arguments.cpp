@@ -34,10 +34,17 @@ class Walk {
     }
   }
 
+  // Of tensors alone: where anything else counts, its values do.
+  bool only_tensors() const { return others_.empty(); }
+  const std::string& text() const { return text_; }
+  const Tensors& tensors() const { return tensors_; }
+
   py::tuple take() {
+    py::list inputs;
+    for (const Tensor& t : tensors_) inputs.append(t);
     py::object key = py::bytes(text_);
     if (!others_.empty()) key = py::make_tuple(key, py::tuple(others_));
-    return py::make_tuple(std::move(inputs_), std::move(key));
+    return py::make_tuple(std::move(inputs), std::move(key));
   }
 
  private:
@@ -58,7 +65,7 @@ class Walk {
   }
   void tensor(PyObject* o) {
     const Tensor& x = *py::handle(o).cast<const Tensor*>();
-    inputs_.append(py::handle(o));
+    tensors_.push_back(x);
     text_ += x.requires_grad() ? 'G' : 'T';
     text_ += static_cast<char>(x.dtype());
     text_ += static_cast<char>(x.ndim());
@@ -66,13 +73,59 @@ class Walk {
   }
 
   std::string text_;
-  py::list inputs_, others_;
+  Tensors tensors_;
+  py::list others_;
+};
+
+// The plan of a compiled function's last call, and the arguments for which it may be replayed: most calls are like the
+// one before, and need no more of Python than this.
+class LastCall {
+ public:
+  void keep(const py::tuple& args, const py::object& plan, py::typing::List<py::int_> numbers) {
+    Walk walk;
+    visit(walk, args);
+    if (!walk.only_tensors()) return clear();
+    key_ = walk.text(), plan_ = plan.cast<std::shared_ptr<Plan>>(), numbers_ = std::move(numbers);
+  }
+  void clear() { plan_ = nullptr; }
+
+  // None where it may not be replayed.
+  py::object replay(const py::tuple& args, const py::dict& kwargs, const py::typing::List<py::int_>& changes) const {
+    if (!plan_ || !kwargs.empty() || recording() || anomaly_enabled()) return py::none();
+    Walk walk;
+    visit(walk, args);
+    if (!walk.only_tensors() || walk.text() != key_ || !numbers_.equal(changes) || !plan_->valid()) return py::none();
+    const std::shared_ptr<Plan> plan = plan_;  // another thread may keep another one meanwhile
+    Tensors outputs;
+    {
+      const GilRelease release;
+      outputs = plan->run(walk.tensors());
+    }
+    return py::cast(std::move(outputs[0]));
+  }
+
+ private:
+  static void visit(Walk& walk, const py::tuple& args) {
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args.ptr()); ++i) walk.visit(PyTuple_GET_ITEM(args.ptr(), i));
+  }
+
+  std::string key_;
+  std::shared_ptr<Plan> plan_;
+  py::list numbers_;
 };
 
 }  // namespace
 
 void bind_arguments(py::module_& m) {
   using namespace py::literals;
+  py::class_<LastCall>(m, "_LastCall",
+                       "The plan of a compiled function's last call, replayed where nothing has changed.")
+      .def(py::init<>())
+      .def("keep", &LastCall::keep, "args"_a, "plan"_a, "numbers"_a,
+           "Arguments, a plan of one output for them, and the numbers of changes up to which it holds.")
+      .def("clear", &LastCall::clear)
+      .def("replay", &LastCall::replay, "args"_a, "kwargs"_a, "changes"_a,
+           "The output, or None where other arguments, a change or a recording are in the way.");
   m.def(
       "_arguments",
       [](const py::tuple& args, const py::dict& kwargs) -> py::tuple {

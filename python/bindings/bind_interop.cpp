@@ -132,13 +132,21 @@ Tensor make_tensor(py::handle data, std::optional<DType> dtype, std::optional<De
 
 }  // namespace
 
+// From a table, since NumPy would read the name at each call.
+static py::dtype numpy_dtype(DType dtype) {
+  static py::handle table[kDTypeCount];
+  py::handle& entry = table[static_cast<size_t>(dtype)];
+  if (!entry) entry = py::dtype(dtype_name(dtype)).release();
+  return py::reinterpret_borrow<py::dtype>(entry);
+}
+
 py::object tensor_to_numpy(const Tensor& x) {
   check(!x.requires_grad(), "numpy: x requires grad; use x.detach().numpy()");
   x.will_share();
   check<DTypeError>(x.dtype() != DType::BFloat16, "numpy: NumPy has no bfloat16; use x.to(lanner.float32).numpy()");
   std::vector<py::ssize_t> shape(x.shape().begin(), x.shape().end()), strides(x.strides().begin(), x.strides().end());
   for (py::ssize_t& s : strides) s *= static_cast<py::ssize_t>(itemsize(x.dtype()));
-  return py::array(py::dtype(dtype_name(x.dtype())), shape, strides, x.raw(), py::cast(x));
+  return py::array(numpy_dtype(x.dtype()), std::move(shape), std::move(strides), x.raw(), py::cast(x));
 }
 
 Tensor tensor_from_object(py::handle object, std::optional<DType> dtype, bool copy) {

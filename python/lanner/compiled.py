@@ -97,11 +97,15 @@ class Compiled:
         # By key: what was recorded first, made tensors that outlive it, and may go otherwise the next time.
         self._first: dict[Any, _Step] = {}
         self._last: _Step | None = None
+        self._last_call = _core._LastCall()  # for calls like the one before
         self._lock = threading.RLock()
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Replay the plan for arguments like these, or record one."""
+        result = self._last_call.replay(args, kwargs, _changes)
+        if result is not None:
+            return result
         inputs, key = _core._arguments(args, kwargs)
         if key is None:
             return self._function(*args, **kwargs)
@@ -124,7 +128,11 @@ class Compiled:
         self._last = step
         if self._halts and step.plan.halted:
             raise _core.Halted("halt_unless_finite: the number is NaN or infinite")
-        return outputs[0] if step.single else step.returned(outputs)
+        if step.single and not self._halts and not kwargs:
+            self._last_call.keep(args, step.plan, step.numbers)
+        else:
+            self._last_call.clear()
+        return step.returned(outputs)
 
     @property
     def _name(self) -> str:
@@ -166,6 +174,7 @@ class Compiled:
             self._steps = {}
             self._first.clear()
             self._last = None
+            self._last_call.clear()
 
     # Both under the lock.
 
@@ -213,6 +222,7 @@ class Compiled:
             raise
         step = _Step(plan, notes, form)
         self._last = step
+        self._last_call.clear()
         moved = notes.moved_tensors or (notes.moved_modes and not self._sets_modes)
         if (plan.provisional or moved) and not again:
             self._first[key] = step  # momentum, say, made at the first step: the second one is what repeats

@@ -347,6 +347,29 @@ def test_the_cache_is_bounded():
     assert f.plans == [] and f.plan is None
 
 
+def test_calls_in_turns():
+    """Calls like the one before take a shorter way; any other call in between must not be mistaken for one."""
+    weight = ln.tensor([2.0]).requires_grad_()
+    f = ln.compile(lambda x, scale=1.0: (x * weight * scale, x) if scale > 5 else x * weight * scale)
+    a, b = ln.tensor([1.0, 2.0]), ln.tensor([3.0])
+    calls = [(a,), (a,), (b,), (a,), (a, 3.0), (a,), (a, 7.0), (a,), (a.numpy(),), (a,)]
+    for args in [*calls, *reversed(calls)]:
+        result = f(*args)
+        scale = args[1] if len(args) > 1 else 1.0
+        if scale > 5:
+            result = result[0]
+        assert result.tolist() == [2 * scale * v for v in args[0].tolist()]
+        assert f.plan._core.steps()[-1].outputs[0] == f"float32[{len(args[0])}]"
+    assert f(a, scale=2.0).tolist() == [4.0, 8.0]
+    assert f(a).tolist() == [2.0, 4.0]
+    with ln.no_grad():
+        assert f(a).tolist() == [2.0, 4.0]
+    outer = ln.compile(lambda x: f(x) + 1)
+    assert f(a).tolist() == [2.0, 4.0] and outer(a).tolist() == [3.0, 5.0] and outer(a).tolist() == [3.0, 5.0]
+    f.forget()
+    assert f.plan is None and f(a).tolist() == [2.0, 4.0]
+
+
 def test_modes_have_plans_of_their_own():
     net = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
     f = ln.compile(net)
