@@ -110,12 +110,8 @@ class Groups {
                                                       : *reinterpret_cast<const double*>(at);
         return builder.constant(number, x.dtype, true);
       }
-      for (const auto& [known, id] : inputs) {
-        const Value& k = g_.values[known];
-        if (k.buffer == x.buffer && k.offset == x.offset && k.shape == x.shape && k.strides == x.strides &&
-            k.dtype == x.dtype)
-          return id;
-      }
+      for (const auto& [known, id] : inputs)
+        if (g_.values[known] == x) return id;
       const int id = builder.input(x.dtype, x.weak);
       if (id >= 0) inputs.emplace_back(v, id);
       return id;

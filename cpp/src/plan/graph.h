@@ -26,6 +26,7 @@ struct Buffer {
   size_t bytes = 0;
   std::shared_ptr<Storage> storage;  // External, Kept, Constant
   int input = -1;                    // Input: which
+  int result = -1;                   // Output: which of the blocks that a replay is given
   bool written = false;              // by a node that has it among its inputs
   int64_t offset = -1;               // Internal: in the arena
 
@@ -46,6 +47,10 @@ struct Value {
   bool covers(const Buffer& b) const {  // the whole buffer, row-major
     return offset == 0 && strides == contiguous_strides(shape) &&
            static_cast<size_t>(size()) * itemsize(dtype) == b.bytes;
+  }
+  friend bool operator==(const Value& a, const Value& b) {
+    return a.buffer == b.buffer && a.offset == b.offset && a.shape == b.shape && a.strides == b.strides &&
+           a.dtype == b.dtype && a.weak == b.weak;
   }
 };
 

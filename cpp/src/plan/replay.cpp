@@ -15,6 +15,20 @@ namespace lanner::plan {
 using Kind = Buffer::Kind;
 using Clock = std::chrono::steady_clock;
 
+namespace {
+
+// The value as a tensor on memory that begins at `base`; without, it is to be told where it lies.
+std::shared_ptr<TensorImpl> tensor_on(const Value& v, std::shared_ptr<Storage> storage, void* base) {
+  auto impl = std::make_shared<TensorImpl>();
+  if (base) impl->first = static_cast<char*>(base) + v.offset;
+  impl->storage = std::move(storage);
+  impl->shape = v.shape, impl->strides = v.strides, impl->size = v.size(), impl->dtype = v.dtype;
+  impl->contiguous = is_row_major(v.shape, v.strides);
+  return impl;
+}
+
+}  // namespace
+
 // ---- an instance --------------------------------------------------------------------------------------------------
 
 Instance::Instance(const Graph& g, const Layout& layout, bool isolated)
@@ -66,16 +80,11 @@ Tensor Instance::tensor_of(int value) {
   if (t.defined()) return t;
   const Value& v = graph_.values[value];
   const Buffer& b = graph_.buffers[v.buffer];
-  auto impl = std::make_shared<TensorImpl>();
-  impl->storage = memory_[v.buffer];
-  const int64_t offset = v.offset + (b.kind == Kind::Internal ? b.offset : 0);
-  if (impl->storage)
-    impl->first = static_cast<char*>(impl->storage->data()) + offset;
-  else
-    bound_[v.buffer].push_back({impl.get(), v.offset});
-  impl->shape = v.shape, impl->strides = v.strides, impl->size = v.size(), impl->dtype = v.dtype;
+  const std::shared_ptr<Storage>& memory = memory_[v.buffer];
+  char* const base = memory ? static_cast<char*>(memory->data()) + (b.kind == Kind::Internal ? b.offset : 0) : nullptr;
+  auto impl = tensor_on(v, memory, base);
   impl->weak = v.weak;
-  impl->contiguous = is_row_major(v.shape, v.strides);
+  if (!memory) bound_[v.buffer].push_back({impl.get(), v.offset});
   t = Tape::make(std::move(impl));
   return t;
 }
@@ -190,32 +199,19 @@ Program::Program(Graph recorded, bool provisional, const PlanOptions& options)
   parts_ = split(graph_, layout_);
   if (parts_.count > 1) layout_ = place(parts_.graph);
   for (int v : graph_.outputs) {
-    const int b = graph_.values[v].buffer;
-    if (graph_.buffers[b].kind == Kind::Output &&
-        std::find(result_buffers_.begin(), result_buffers_.end(), b) == result_buffers_.end()) {
-      result_buffers_.push_back(b);
-      const Value& whole = graph_.values[v];
-      if (whole.covers(graph_.buffers[b]))
-        result_specs_.push_back({whole.shape, whole.dtype});
-      else
-        result_specs_.push_back({{static_cast<int64_t>(graph_.buffers[b].bytes)}, DType::UInt8});
-    }
+    const Value& whole = graph_.values[v];
+    Buffer& b = graph_.buffers[whole.buffer];
+    if (b.kind != Kind::Output || b.result >= 0) continue;
+    b.result = static_cast<int>(result_buffers_.size());
+    result_buffers_.push_back(whole.buffer);
+    if (whole.covers(b))
+      result_specs_.push_back({whole.shape, whole.dtype});
+    else
+      result_specs_.push_back({{static_cast<int64_t>(b.bytes)}, DType::UInt8});
   }
+  for (const Buffer& b : graph_.buffers)
+    if (b.storage && (b.written || b.kind == Kind::Kept)) written_.push_back(b.storage.get());
 }
-
-namespace {
-
-// The value as a tensor of its own on memory that begins at `base`.
-Tensor view_of(const Value& v, std::shared_ptr<Storage> storage, void* base) {
-  auto impl = std::make_shared<TensorImpl>();
-  impl->first = static_cast<char*>(base) + v.offset;
-  impl->storage = std::move(storage);
-  impl->shape = v.shape, impl->strides = v.strides, impl->size = v.size(), impl->dtype = v.dtype;
-  impl->contiguous = is_row_major(v.shape, v.strides);
-  return Tape::make(std::move(impl));
-}
-
-}  // namespace
 
 void Program::check_inputs(const Tensors& inputs) const {
   check<ShapeError>(inputs.size() == graph_.inputs.size(), "plan: expected ", graph_.inputs.size(), " inputs, got ",
@@ -257,8 +253,7 @@ void Program::replay(const Tensors& given, std::span<void* const> results) {
     instance->replay(inputs, results, result_buffers_);
     halted_ = instance->halted();
   }
-  for (const Buffer& b : graph_.buffers)
-    if (b.storage && (b.written || b.kind == Kind::Kept)) b.storage->count_write();
+  for (Storage* storage : written_) storage->count_write();
   for (const LeafGrad& g : recorded_.grads)
     if (const auto leaf = g.leaf.lock(); leaf && !leaf->grad.is(g.after)) leaf->grad = g.after;
 }
@@ -286,18 +281,17 @@ Tensors Program::run(const Tensors& given) {
     const Value& v = graph_.values[value];
     const Buffer& b = graph_.buffers[v.buffer];
     if (b.kind == Kind::Output) {
-      const auto at = std::find(result_buffers_.begin(), result_buffers_.end(), v.buffer) - result_buffers_.begin();
-      const Tensor& owner = owners[static_cast<size_t>(at)];
+      const Tensor& owner = owners[static_cast<size_t>(b.result)];
       if (v.covers(b) && owner.shape() == v.shape && owner.dtype() == v.dtype) {
         outputs.push_back(owner);
         continue;
       }
-      outputs.push_back(view_of(v, Tape::impl(owner)->storage, owner.raw()));
+      outputs.push_back(Tape::make(tensor_on(v, Tape::impl(owner)->storage, owner.raw())));
     } else if (b.kind == Kind::Input) {
       const Tensor& input = inputs[static_cast<size_t>(b.input)];
-      outputs.push_back(view_of(v, Tape::impl(input)->storage, input.raw()));
+      outputs.push_back(Tape::make(tensor_on(v, Tape::impl(input)->storage, input.raw())));
     } else {
-      outputs.push_back(view_of(v, b.storage, b.storage->data()));
+      outputs.push_back(Tape::make(tensor_on(v, b.storage, b.storage->data())));
     }
   }
   return outputs;
@@ -311,15 +305,16 @@ void Program::run_into(const Tensors& inputs, const Tensors& outputs) {
   results.assign(result_buffers_.size(), nullptr);
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Value& v = graph_.values[graph_.outputs[i]];
-    if (graph_.buffers[v.buffer].kind != Kind::Output) continue;
-    const auto at = std::find(result_buffers_.begin(), result_buffers_.end(), v.buffer) - result_buffers_.begin();
-    check<ShapeError>(v.covers(graph_.buffers[v.buffer]) && results[static_cast<size_t>(at)] == nullptr,
-                      "plan: output ", i, " is a view of a larger result or of another output; use run()");
+    const Buffer& b = graph_.buffers[v.buffer];
+    if (b.kind != Kind::Output) continue;
+    void*& result = results[static_cast<size_t>(b.result)];
+    check<ShapeError>(v.covers(b) && result == nullptr, "plan: output ", i,
+                      " is a view of a larger result or of another output; use run()");
     check<ShapeError>(outputs[i].shape() == v.shape && outputs[i].is_contiguous(), "plan: output ", i,
                       " expects shape ", v.shape, ", row-major, got ", outputs[i].shape());
     check<DTypeError>(outputs[i].dtype() == v.dtype, "plan: output ", i, " expects ", dtype_name(v.dtype), ", got ",
                       dtype_name(outputs[i].dtype()));
-    results[static_cast<size_t>(at)] = outputs[i].raw();
+    result = outputs[i].raw();
   }
   replay(inputs, results);
 }

@@ -97,6 +97,7 @@ class Program {
   bool provisional_;
   std::vector<int> result_buffers_;
   std::vector<OutSpec> result_specs_;  // the tensors made for them
+  std::vector<Storage*> written_;      // what a replay writes to outside of it: the graph keeps these alive
   mutable std::mutex mutex_;           // of the list, not of what is in it
   std::vector<std::unique_ptr<Instance>> instances_;
   std::atomic<bool> halted_{false};

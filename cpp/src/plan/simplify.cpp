@@ -10,11 +10,6 @@ namespace {
 
 using Kind = Buffer::Kind;
 
-bool same_view(const Value& a, const Value& b) {
-  return a.buffer == b.buffer && a.offset == b.offset && a.shape == b.shape && a.strides == b.strides &&
-         a.dtype == b.dtype && a.weak == b.weak;
-}
-
 // Nothing but its outputs tells that it ran.
 bool is_pure(const Node& n) { return n.writes.empty() && !n.out.empty(); }
 
@@ -54,7 +49,7 @@ bool same_work(const Graph& g, const Node& a, const Node& b) {
   if (a.op != b.op || a.in.size() != b.in.size() || a.out.size() != b.out.size() || !(a.attrs == b.attrs)) return false;
   for (size_t i = 0; i < a.in.size(); ++i) {
     if ((a.in[i] < 0) != (b.in[i] < 0)) return false;
-    if (a.in[i] >= 0 && !same_view(g.values[a.in[i]], g.values[b.in[i]])) return false;
+    if (a.in[i] >= 0 && !(g.values[a.in[i]] == g.values[b.in[i]])) return false;
   }
   for (size_t i = 0; i < a.out.size(); ++i) {
     const Value &x = g.values[a.out[i]], &y = g.values[b.out[i]];
