@@ -42,6 +42,7 @@ std::vector<Case> cases() {
         all.push_back({kind, 4, 3, 2, 7, 0, false, lengths, reverse});
         all.push_back({kind, 3, 1, 5, 70, 0, true, lengths, reverse});
         all.push_back({kind, 3, 61, 4, 33, 0, true, lengths, reverse});
+        all.push_back({kind, 2, 34, 3, 70, 0, true, lengths, reverse});
         all.push_back({kind, 2, 5, 4, 300, 0, true, lengths, reverse});
         if (kind == Kind::Lstm) all.push_back({kind, 3, 35, 4, 65, 34, true, lengths, reverse});
       }

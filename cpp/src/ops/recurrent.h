@@ -1,5 +1,5 @@
-// What the ops of recurrent layers share. An op sees the product x W_ih^T of all steps already made, by Op::Linear, and
-// does the recurrence.
+// What the ops of recurrent layers share. An op is given the product x W_ih^T of all steps, made by Op::Linear; or x and
+// W_ih, where it is faster to make that product step by step, between the states' (see recurrent.cpp).
 #pragma once
 
 #include <algorithm>
@@ -28,12 +28,12 @@ struct RecurrentAttrs {
 // Inputs and outputs of the ops by place. Undefined: bias, lengths, and what the cell does not have.
 struct RecurrentIn {
   static constexpr size_t kInput = 0, kWeight = 1, kBias = 2, kH0 = 3, kLengths = 4, kC0 = 5, kProjection = 6,
-                          kCount = 7;
+                          kInputWeight = 7, kCount = 8;
 };
 struct RecurrentOut {  // gates and c are empty unless kept; c and c_last are of the LSTM
   static constexpr size_t kY = 0, kGates = 1, kC = 2, kHLast = 3, kCLast = 4, kCount = 5;
 };
-struct RecurrentBackIn {  // the forward op's inputs but kInput, for which dy stands; then its outputs
+struct RecurrentBackIn {  // the forward op's inputs up to kProjection, dy in place of kInput; then its outputs
   static constexpr size_t kDy = 0, kY = 7, kGates = 8, kC = 9, kDhLast = 10, kDcLast = 11, kCount = 12;
 };
 struct RecurrentBackOut {  // empty where not wanted

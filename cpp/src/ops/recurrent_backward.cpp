@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "lanner/autodiff.h"
+#include "lanner/ops/linalg.h"
 #include "ops/decompose.h"
 #include "ops/norm.h"
 #include "ops/recurrent_sweep.h"
@@ -136,8 +137,8 @@ void backward(const Run& r) {
   const auto from_gates = [&](int64_t step, int64_t panel, int64_t row, int64_t rows) {
     const T* from = dgates + (time_of(step) * N + row) * width;
     for (int i = 0; i < weights.count; ++i)
-      weights.parts[i].w.multiply(1, panel, rows, from + weights.parts[i].gate_column, width, dh + row * K + panel * nr,
-                                  K, 0, i > 0 || past_gates);
+      weights.parts[i].w.multiply(0, 1, panel, rows, from + weights.parts[i].gate_column, width,
+                                  dh + row * K + panel * nr, K, 0, i > 0 || past_gates);
   };
   const auto each_row_block = [&](const RecurrentTask& task, auto f) {
     for (int64_t row = task.row_begin; row < task.row_end; row += sweep.block())
@@ -190,7 +191,7 @@ void backward(const Run& r) {
       each_row_block(task, [&](int64_t begin, int64_t end) {
         for (int64_t p = task.first_of(weights.projection.panels()); p < task.last_of(weights.projection.panels());
              ++p) {
-          weights.projection.multiply(1, p, end - begin, dh_whole + (place * N + begin) * K, K,
+          weights.projection.multiply(0, 1, p, end - begin, dh_whole + (place * N + begin) * K, K,
                                       dcell + begin * H + p * nr, H, 0);
           step_back(job, begin, end, p);
         }
@@ -261,7 +262,7 @@ Tensors vjp_recurrent(const Vjp& v, Op backward) {
                              {wanted(is_lstm, {y.size(1), H}), t}};
   if (attrs.want_projection) specs.push_back({projection.shape(), t});
   Tensors in(In::kCount);
-  std::copy(v.in.begin() + 1, v.in.end(), in.begin() + 1);
+  std::copy(v.in.begin() + 1, v.in.begin() + In::kY, in.begin() + 1);
   in[In::kDy] = in_rows(v.g[RecurrentOut::kY]);
   in[In::kY] = y;
   if (cell.kept > 1) in[In::kGates] = v.out[RecurrentOut::kGates];
@@ -272,7 +273,16 @@ Tensors vjp_recurrent(const Vjp& v, Op backward) {
   }
   const Tensors d = emit(backward, in, attrs, specs);
   Tensors gradients(v.in.size());
-  gradients[Fwd::kInput] = ops::narrow(d[Out::kDgates], 2, 0, cell.gates * H);
+  const Tensor dinput = ops::narrow(d[Out::kDgates], 2, 0, cell.gates * H), &input_weight = v.in[Fwd::kInputWeight];
+  if (!input_weight.defined()) {
+    gradients[Fwd::kInput] = dinput;
+  } else {
+    const int64_t rows = y.size(0) * y.size(1);
+    if (v.needs(Fwd::kInput)) gradients[Fwd::kInput] = ops::matmul(dinput, input_weight);
+    if (v.needs(Fwd::kInputWeight))
+      gradients[Fwd::kInputWeight] = ops::matmul(ops::matrix_transpose(ops::reshape(dinput, {rows, cell.gates * H})),
+                                                 ops::reshape(v.in[Fwd::kInput], {rows, input_weight.size(1)}));
+  }
   if (attrs.want_weight) gradients[Fwd::kWeight] = d[Out::kDweight];
   if (attrs.want_bias) gradients[Fwd::kBias] = d[Out::kDbias];
   if (attrs.want_h0) gradients[Fwd::kH0] = d[Out::kDh0];

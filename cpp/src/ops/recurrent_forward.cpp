@@ -15,10 +15,10 @@ RecurrentSizes sizes_of(const Run& r) {
   return {y[0], y[1], r.in[In::kWeight].size(0) / cell_of(r.op).gates, y[2]};
 }
 
-// W_hh by gates, then W_hr.
+// W_hh by gates, then W_hr and W_ih, where there are any.
 template <class T>
 struct Weights {
-  PackedGates<T> gates, projection;
+  PackedGates<T> gates, projection, input;
   int64_t elements = 0;
 
   Weights(const Run& r, const RecurrentSizes& s) {
@@ -28,19 +28,24 @@ struct Weights {
       projection.k = s.hidden, projection.n = s.state;
       elements += projection.gate_elements();
     }
+    if (r.in[In::kInputWeight].defined()) {
+      input.k = r.in[In::kInputWeight].size(1), input.n = s.hidden;
+      elements += cell_of(r.op).gates * input.gate_elements();
+    }
   }
-  void pack(const Run& r, T* to) const {
-    const T* w = r.in[In::kWeight].data<T>();
+  void pack(const Run& r, T* to) {
     const int count = cell_of(r.op).gates;
-    for (int g = 0; g < count; ++g)
-      pack_b(gates.k, gates.n, w + g * gates.n * gates.k, 1, gates.k, to + g * gates.gate_elements());
-    if (projection.k)
-      pack_b(projection.k, projection.n, r.in[In::kProjection].data<T>(), 1, projection.k,
-             to + count * gates.gate_elements());
+    to = pack(gates, count, r.in[In::kWeight], to);
+    if (projection.k) to = pack(projection, 1, r.in[In::kProjection], to);
+    if (input.k) pack(input, count, r.in[In::kInputWeight], to);
   }
-  void lie_at(const Run& r, const T* data) {
-    gates.data = data;
-    projection.data = data + cell_of(r.op).gates * gates.gate_elements();
+
+ private:
+  static T* pack(PackedGates<T>& to, int count, const Tensor& weight, T* at) {
+    to.data = at;
+    for (int g = 0; g < count; ++g, at += to.gate_elements())
+      pack_b(to.k, to.n, weight.data<T>() + g * to.n * to.k, 1, to.k, at);
+    return at;
   }
 };
 
@@ -59,10 +64,12 @@ void forward(const Run& r, const Weights<T>& weights) {
   if (s.rows == 0) return;
   const int gates = cell_of(r.op).gates, kept = cell_of(r.op).kept;
   const int64_t H = s.hidden, K = s.state, N = s.rows;
-  const bool is_lstm = r.op == Op::Lstm, projected = weights.projection.k != 0;
+  const bool is_lstm = r.op == Op::Lstm, projected = weights.projection.k != 0, by_step = weights.input.k != 0;
+  const int slots = r.op == Op::Gru && by_step ? 4 : gates;  // products of a unit
   const int64_t* lengths = data_or_null<int64_t>(r.in[In::kLengths]);
   const int64_t steps = lengths ? longest_of(op_name(r.op), r.in[In::kLengths], s.steps) : s.steps;
-  const T *input = r.in[In::kInput].data<T>(), *h0 = r.in[In::kH0].data<T>(), *bias = data_or_null<T>(r.in[In::kBias]);
+  const Tensor& x = r.in[In::kInput];
+  const T *input = x.data<T>(), *h0 = r.in[In::kH0].data<T>(), *bias = data_or_null<T>(r.in[In::kBias]);
   T *y = r.out[Out::kY].data<T>(), *h_last = r.out[Out::kHLast].data<T>();
   T* keep = a.keep && kept > 1 ? r.out[Out::kGates].data<T>() : nullptr;
   const T* c0 = is_lstm ? r.in[In::kC0].data<T>() : nullptr;
@@ -83,14 +90,27 @@ void forward(const Run& r, const Weights<T>& weights) {
   const RecurrentSweep sweep(N, weights.elements, weights.gates.panels(), sizeof(T));
   const int64_t nr = gemm_functions<T>().nr;
   const auto kernel = step_of<T>(r);
+  const auto multiply = [&](int64_t t, int64_t panel, int64_t row, int64_t rows, const T* h, T* to) {
+    const T* from = h + row * K;
+    const int64_t c_row = slots * nr;
+    if (!by_step) return weights.gates.multiply(0, gates, panel, rows, from, K, to, c_row, nr);
+    const int64_t x_row = x.strides()[1];
+    const T* x_from = input + t * x.strides()[0] + row * x_row;
+    const int added = r.op == Op::Gru ? 2 : gates;  // n of a GRU has the two apart
+    weights.input.multiply(0, added, panel, rows, x_from, x_row, to, c_row, nr);
+    weights.gates.multiply(0, added, panel, rows, from, K, to, c_row, nr, true);
+    if (r.op != Op::Gru) return;
+    weights.gates.multiply(2, 1, panel, rows, from, K, to + 2 * nr, c_row, nr);
+    weights.input.multiply(2, 1, panel, rows, x_from, x_row, to + 3 * nr, c_row, nr);
+  };
   const auto cell = [&](int64_t step, const RecurrentTask& task) {
     const int64_t t = time_of(step);
     const T* h_before = step == 0 ? h0 : state_after(step - 1);
-    Workspace products(static_cast<size_t>(sweep.block() * gates * nr) * sizeof(T));
+    Workspace products(static_cast<size_t>(sweep.block() * slots * nr) * sizeof(T));
     cpu::RecurrentStep<T> job{};
     job.hidden = H;
-    job.products = products.as<T>(), job.products_gate = nr, job.products_row = gates * nr;
-    job.input = input + t * N * gates * H, job.bias = bias;
+    job.products = products.as<T>(), job.products_gate = nr, job.products_row = slots * nr;
+    job.input = by_step ? nullptr : input + t * N * gates * H, job.bias = bias;
     job.h_before = h_before, job.h = state_after(step), job.y = y + t * N * K;
     if (projected) job.h_before = job.h = job.y = cells;  // those that have ended are seen to by project()
     if (is_lstm) {
@@ -102,7 +122,7 @@ void forward(const Run& r, const Weights<T>& weights) {
     for (int64_t row = task.row_begin; row < task.row_end; row += sweep.block()) {
       job.row_begin = row, job.row_end = std::min(row + sweep.block(), task.row_end);
       for (int64_t p = task.first_of(weights.gates.panels()); p < task.last_of(weights.gates.panels()); ++p) {
-        weights.gates.multiply(gates, p, job.row_end - row, h_before + row * K, K, products.as<T>(), gates * nr, nr);
+        multiply(t, p, row, job.row_end - row, h_before, products.as<T>());
         job.unit_begin = p * nr, job.unit_end = std::min(H, (p + 1) * nr);
         kernel(job);
       }
@@ -114,7 +134,7 @@ void forward(const Run& r, const Weights<T>& weights) {
     T *h = state_after(step), *out = y + t * N * K;
     for (int64_t p = task.first_of(weights.projection.panels()); p < task.last_of(weights.projection.panels()); ++p) {
       const int64_t u = p * nr, n = std::min(nr, K - u);
-      weights.projection.multiply(1, p, task.row_end - task.row_begin, cells + task.row_begin * H, H,
+      weights.projection.multiply(0, 1, p, task.row_end - task.row_begin, cells + task.row_begin * H, H,
                                   h + task.row_begin * K + u, K, 0);
       if (!lengths) continue;
       for (int64_t row = task.row_begin; row < task.row_end; ++row) {
@@ -142,7 +162,6 @@ template <class T>
 void run(const Run& r) {
   Weights<T> weights(r, sizes_of(r));
   Workspace packed(static_cast<size_t>(weights.elements) * sizeof(T));
-  weights.lie_at(r, packed.as<T>());
   weights.pack(r, packed.as<T>());
   forward(r, weights);
 }
@@ -152,9 +171,7 @@ template <class T>
 class PackedRecurrent : public Prepared {
  public:
   explicit PackedRecurrent(const Run& r)
-      : weights_(r, sizes_of(r)), packed_(Tensor::empty({weights_.elements}, DTypeOf<T>::value)) {
-    weights_.lie_at(r, packed_.template data<T>());
-  }
+      : weights_(r, sizes_of(r)), packed_(Tensor::empty({weights_.elements}, DTypeOf<T>::value)) {}
   void refresh(const Run& r) override { weights_.pack(r, packed_.template data<T>()); }
   void run(const Run& r) override { forward(r, weights_); }
   size_t bytes() const override { return packed_.size() * sizeof(T); }
@@ -170,8 +187,8 @@ std::unique_ptr<Prepared> prepare(const Run& r) {
 }
 
 std::unique_ptr<Prepared> prepare_constant(const Run& r, uint64_t constant) {
-  const bool projection_stays = !r.in[In::kProjection].defined() || (constant >> In::kProjection & 1);
-  if (!(constant >> In::kWeight & 1) || !projection_stays) return nullptr;
+  for (const size_t i : {In::kWeight, In::kProjection, In::kInputWeight})
+    if (r.in[i].defined() && !(constant >> i & 1)) return nullptr;
   return LANNER_BY_DTYPE(prepare, r);
 }
 

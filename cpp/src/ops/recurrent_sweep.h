@@ -29,14 +29,14 @@ struct PackedGates {
 
   int64_t gate_elements() const { return packed_b_elements<T>(k, n); }
   int64_t panels() const { return ceil_div(n, gemm_functions<T>().nr); }
-  // C_g[rows, panel] = A B_g (+ C_g) for `gates` gates from the first one on: a and c begin at the first row, c at the panel's
+  // C_g[rows, panel] = A B_g (+ C_g) for `gates` gates from `first` on: a and c begin at the first row, c at the panel's
   // first column.
-  void multiply(int gates, int64_t panel, int64_t rows, const T* a, int64_t a_row, T* c, int64_t c_row, int64_t c_gate,
-                bool add = false) const {
+  void multiply(int first, int gates, int64_t panel, int64_t rows, const T* a, int64_t a_row, T* c, int64_t c_row,
+                int64_t c_gate, bool add = false) const {
     const cpu::GemmFunctions<T>& f = gemm_functions<T>();
     const cpu::RecurrentOf<T>& kernels = recurrent_kernels_of<T>();
     const int columns = static_cast<int>(std::min<int64_t>(f.nr, n - panel * f.nr));
-    const T* packed = data + panel * f.nr * k;
+    const T* packed = data + first * gate_elements() + panel * f.nr * k;
     if (rows <= kernels.thin_rows)
       return kernels.thin(
           {k, static_cast<int>(rows), gates, a, a_row, packed, gate_elements(), c, c_row, c_gate, columns, add});

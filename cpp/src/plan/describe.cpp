@@ -33,7 +33,10 @@ double flops_of(const Graph& g, const Node& n) {
     // The recurrent products: weights [gates * hidden, state] for each step and row, forward; backward also their gradient.
     case Op::Rnn:
     case Op::Lstm:
-    case Op::Gru: return recurrent_flops(n.out[0], n.in[1]) + (n.in[6] < 0 ? 0 : recurrent_flops(n.out[0], n.in[6]));
+    case Op::Gru:
+      for (size_t weight : {1, 6, 7})
+        if (n.in[weight] >= 0) flops += recurrent_flops(n.out[0], n.in[weight]);
+      return flops;
     case Op::RnnBackward:
     case Op::LstmBackward:
     case Op::GruBackward:

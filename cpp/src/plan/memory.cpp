@@ -43,7 +43,8 @@ int reusable_input(const Graph& g, const Node& n, const std::vector<int>& last_u
 // products were, the gates' gradients where the gates were. Gives that input's buffer, or -1.
 int replaced_input(const Graph& g, const Node& n, size_t out, const std::vector<int>& last_use, int at) {
   int in = -1;
-  if (n.op == Op::Lstm && out == RecurrentOut::kGates) in = n.in[RecurrentIn::kInput];
+  if (n.op == Op::Lstm && out == RecurrentOut::kGates && n.in[RecurrentIn::kInputWeight] < 0)
+    in = n.in[RecurrentIn::kInput];
   if ((n.op == Op::LstmBackward || n.op == Op::GruBackward) && out == RecurrentBackOut::kDgates)
     in = n.in[RecurrentBackIn::kGates];
   if (in < 0) return -1;

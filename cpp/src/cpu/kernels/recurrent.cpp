@@ -95,18 +95,19 @@ void thin_parts(const ThinProduct<T>& p) {
   }
 }
 
+template <class T, int kRows>
+void thin_rows(const ThinProduct<T>& p) {
+  if (p.gates == 4) return thin_gates<T, kRows, 4>(p);
+  if (p.gates == 3) return thin_gates<T, kRows, 3>(p);
+  ThinProduct<T> one = p;
+  for (int g = 0; g < p.gates; ++g, one.packed += p.packed_gate, one.c += p.c_gate) thin_parts<T, kRows>(one);
+}
 template <class T>
 void thin(const ThinProduct<T>& p) {
   if constexpr (kThinRows == 2) {
-    if (p.rows == 2) {
-      if (p.gates == 4) return thin_gates<T, 2, 4>(p);
-      if (p.gates == 3) return thin_gates<T, 2, 3>(p);
-      return thin_parts<T, 2>(p);
-    }
+    if (p.rows == 2) return thin_rows<T, 2>(p);
   }
-  if (p.gates == 4) return thin_gates<T, 1, 4>(p);
-  if (p.gates == 3) return thin_gates<T, 1, 3>(p);
-  return thin_parts<T, 1>(p);
+  thin_rows<T, 1>(p);
 }
 
 // ---- forward --------------------------------------------------------------------------------------------------------
@@ -120,12 +121,14 @@ struct Gates {
   int n;
 
   LANNER_INLINE V<T> product(int gate) const { return take(products + gate * s.products_gate + (u - s.unit_begin), n); }
-  LANNER_INLINE V<T> input_of(int gate) const {
-    V<T> x = take(input + gate * s.hidden + u, n);
-    if (s.bias) x += take(s.bias + gate * s.hidden + u, n);
-    return x;
+  LANNER_INLINE V<T> with_bias(V<T> x, int place) const {
+    return s.bias ? x + take(s.bias + place * s.hidden + u, n) : x;
   }
-  LANNER_INLINE V<T> operator()(int gate) const { return product(gate) + input_of(gate); }
+  LANNER_INLINE V<T> input_of(int gate) const { return take(input + gate * s.hidden + u, n); }
+  LANNER_INLINE V<T> operator()(int gate) const {
+    const V<T> x = product(gate);
+    return with_bias(s.input ? x + input_of(gate) : x, gate);
+  }
 };
 
 template <class T, int kGates, class Cell>
@@ -138,7 +141,8 @@ LANNER_INLINE void each_unit(const RecurrentStep<T>& s, Cell cell) {
       clear_units(s.y + r * H, s.unit_begin, s.unit_end);
       continue;
     }
-    const T *input = s.input + r * kGates * H, *products = s.products + (r - s.row_begin) * s.products_row;
+    const T *input = s.input ? s.input + r * kGates * H : nullptr,
+            *products = s.products + (r - s.row_begin) * s.products_row;
     each_vector<T>(
         s.unit_begin, s.unit_end, [&](int64_t u, int n) __attribute__((always_inline)) {
           const V<T> h = cell(Gates<T>{s, input, products, u, n}, r);
@@ -150,8 +154,7 @@ LANNER_INLINE void each_unit(const RecurrentStep<T>& s, Cell cell) {
 
 template <class T>
 void rnn_tanh(const RecurrentStep<T>& s) {
-  each_unit<T, 1>(
-      s, [&](const Gates<T>& g, int64_t) __attribute__((always_inline)) { return tanh(g(0)); });
+  each_unit<T, 1>(s, [&](const Gates<T>& g, int64_t) __attribute__((always_inline)) { return tanh(g(0)); });
 }
 
 template <class T>
@@ -185,9 +188,8 @@ void gru(const RecurrentStep<T>& s) {
   each_unit<T, 3>(
       s, [&](const Gates<T>& g, int64_t r) __attribute__((always_inline)) {
         const V<T> reset = sigmoid(g(0)), z = sigmoid(g(1));
-        V<T> recurrent = g.product(2);
-        if (s.bias) recurrent += take(s.bias + 3 * H + g.u, g.n);
-        const V<T> a = tanh(fma(reset, recurrent, g.input_of(2)));
+        const V<T> recurrent = g.with_bias(g.product(2), 3);
+        const V<T> a = tanh(fma(reset, recurrent, g.with_bias(s.input ? g.input_of(2) : g.product(3), 2)));
         if (s.gates) {
           T* to = s.gates + r * 4 * H + g.u;
           put(to, reset, g.n), put(to + H, z, g.n), put(to + 2 * H, a, g.n), put(to + 3 * H, recurrent, g.n);

@@ -13,10 +13,11 @@ template <class T>
 struct RecurrentStep {
   int64_t hidden;
   int64_t row_begin, row_end, unit_begin, unit_end;
-  // h W_hh^T: gate g of the slice's first row and unit at g * products_gate, rows products_row apart.
+  // h W_hh^T: gate g of the slice's first row and unit at g * products_gate, rows products_row apart. Without `input` what
+  // belongs there has been added, of GRU to r and z, and that of n is a fourth.
   const T* products;
   int64_t products_gate, products_row;
-  const T* input;  // x W_ih^T [rows, G * H]
+  const T* input;  // x W_ih^T [rows, G * H], or null
   const T* bias;   // [G * H], of GRU [4 * H]: r z n and that beside the product of n; or null
   const T *h_before, *c_before;
   T *h, *c;  // [rows, H]; c may be c_before
