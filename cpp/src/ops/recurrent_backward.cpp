@@ -45,8 +45,10 @@ struct Weights {
 
   Weights(Op op, const RecurrentSizes& s, bool projected) : count(op == Op::GruBackward ? 2 : 1) {
     const int64_t H = s.hidden, first = op == Op::GruBackward ? 2 * H : cell_of(op).gates * H;
-    parts[0] = {{nullptr, first, s.state}, 0, 0};
-    parts[1] = {{nullptr, H, s.state}, 2 * H, 3 * H};
+    const bool thin = s.rows <= recurrent_kernels_of<T>().thin_rows;
+    parts[0] = {{nullptr, first, s.state, thin}, 0, 0};
+    parts[1] = {{nullptr, H, s.state, thin}, 2 * H, 3 * H};
+    projection.thin = thin;
     for (int i = 0; i < count; ++i) elements += parts[i].w.gate_elements();
     if (projected) projection.k = s.state, projection.n = H, elements += projection.gate_elements();
   }
@@ -95,7 +97,7 @@ void backward(const Run& r) {
 
   Weights<T> weights(r.op, s, projected);
   const RecurrentSweep sweep(N, weights.elements, weights.parts[0].w.panels(), sizeof(T));
-  const int64_t biases = a.want_bias ? sweep.blocks() * width : 0;
+  const int64_t biases = a.want_bias ? sweep.groups() * width : 0;
   // Projected: what is projected, its gradient, and that of the projection's result; of all steps, where W_hr wants its own.
   const int64_t whole = !projected ? 0 : a.want_projection ? steps : 1;
   Workspace buffers(static_cast<size_t>(weights.elements + biases + (1 + whole) * N * K + 2 * N * H + whole * N * H) *
@@ -146,10 +148,13 @@ void backward(const Run& r) {
   };
 
   const auto step_back = [&](cpu::RecurrentStepBack<T>& job, int64_t begin, int64_t end, int64_t panel) {
-    job.row_begin = begin, job.row_end = end;
-    if (a.want_bias) job.dbias = dbias + begin / sweep.block() * width;
     job.unit_begin = panel * nr, job.unit_end = std::min(H, (panel + 1) * nr);
-    kernel(job);
+    const int64_t rows = a.want_bias ? RecurrentSweep::kGroup : end - begin;
+    for (job.row_begin = begin; job.row_begin < end; job.row_begin += rows) {
+      job.row_end = std::min(job.row_begin + rows, end);
+      if (a.want_bias) job.dbias = dbias + job.row_begin / RecurrentSweep::kGroup * width;
+      kernel(job);
+    }
   };
   const int64_t panels = weights.parts[0].w.panels(), last = a.want_h0 ? 1 : 0;
   if (!projected) {
@@ -207,7 +212,7 @@ void backward(const Run& r) {
   if (a.want_bias) {
     std::copy_n(dbias, width, r.out[Out::kDbias].data<T>());
     T* to = r.out[Out::kDbias].data<T>();
-    for (int64_t b = 1; b < sweep.blocks(); ++b)
+    for (int64_t b = 1; b < sweep.groups(); ++b)
       for (int64_t i = 0; i < width; ++i) to[i] += dbias[b * width + i];
   }
   if (a.want_h0) std::copy_n(dh, N * K, r.out[Out::kDh0].data<T>());

@@ -26,6 +26,7 @@ template <class T>
 struct PackedGates {
   const T* data = nullptr;
   int64_t k = 0, n = 0;
+  bool thin = false;  // of the whole batch, so that how it is cut does not matter
 
   int64_t gate_elements() const { return packed_b_elements<T>(k, n); }
   int64_t panels() const { return ceil_div(n, gemm_functions<T>().nr); }
@@ -37,7 +38,7 @@ struct PackedGates {
     const cpu::RecurrentOf<T>& kernels = recurrent_kernels_of<T>();
     const int columns = static_cast<int>(std::min<int64_t>(f.nr, n - panel * f.nr));
     const T* packed = data + first * gate_elements() + panel * f.nr * k;
-    if (rows <= kernels.thin_rows)
+    if (thin)
       return kernels.thin(
           {k, static_cast<int>(rows), gates, a, a_row, packed, gate_elements(), c, c_row, c_gate, columns, add});
     cpu::GemmArgs<T> g;
@@ -60,25 +61,27 @@ struct RecurrentTask {
 
 class RecurrentSweep {
  public:
-  // Rows that a product takes at once: what it gives, for the gates of a panel, stays in the first-level cache (64 rows, 4
-  // gates of 32 units: 32 KiB).
-  static constexpr int64_t kRows = 56;
+  // A step multiplies `rows` rows with a matrix of `weights` elements. The results do not depend on how that is cut: sums over
+  // rows are made by groups of kGroup, and added in their order.
+  static constexpr int64_t kGroup = 8;
 
-  // A step multiplies `rows` rows with a matrix of `weights` elements.
   RecurrentSweep(int64_t rows, int64_t weights, int64_t panels, size_t itemsize) : rows_(rows) {
     const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(weights);
-    // A matrix that a core keeps in its second-level cache: rows go their own way through all steps, and meet nobody.
-    alone_ = rows >= 2 * kAloneRows && weights * static_cast<int64_t>(itemsize) <= kAloneBytes && flops > kTaskFlops;
-    block_ = alone_ ? kAloneRows : ceil_div(rows, ceil_div(rows, kRows));
+    const int64_t groups = ceil_div(rows, kGroup), threads = num_threads(), most = kRows / kGroup;
+    alone_ = flops > kTaskFlops && threads > 1 && groups >= kAloneGroups * kAloneBlocks * threads &&
+             weights * static_cast<int64_t>(itemsize) <= kAloneBytes;
+    const int64_t blocks = alone_ ? std::max(kAloneBlocks * threads, ceil_div(groups, most)) : ceil_div(groups, most);
+    block_ = ceil_div(groups, blocks) * kGroup;
     const double work = std::max(flops / kTaskFlops, static_cast<double>(weights) / kTaskWeights);
-    const int64_t wanted = static_cast<int64_t>(std::clamp(work, 1.0, static_cast<double>(kTasks)));
+    const int64_t wanted = static_cast<int64_t>(std::clamp(work, 1.0, static_cast<double>(kTasks * threads)));
     parts_ = alone_ ? 1 : std::min(wanted, panels);
-    row_tasks_ = std::min(ceil_div(wanted, parts_), blocks());
+    row_tasks_ = std::min(ceil_div(wanted, parts_), this->blocks());
   }
 
-  // Rows are cut into blocks, which tasks do not cut.
+  // Rows are cut into blocks, of whole groups, which tasks do not cut.
   int64_t block() const { return block_; }
   int64_t blocks() const { return ceil_div(rows_, block_); }
+  int64_t groups() const { return ceil_div(rows_, kGroup); }
 
   // f(phase, task) for all tasks of a phase, phase after phase.
   template <class F>
@@ -108,9 +111,15 @@ class RecurrentSweep {
   }
 
  private:
-  static constexpr int64_t kAloneRows = 16, kAloneBytes = 256 * 1024;
-  // As in ops/gemm.cpp: 1 us of work, and the weights that are worth another thread.
-  static constexpr int64_t kTaskFlops = 250'000, kTaskWeights = 32 * 1024, kTasks = 8;
+  // Rows that a product takes at once: what it gives, for the gates of a panel, stays in the first-level cache (56 rows, 4
+  // gates of 32 units: 28 KiB).
+  static constexpr int64_t kRows = 56;
+  // Where rows suffice for several blocks a thread, and a core keeps most of the weights, each block goes through all steps by
+  // itself. With one block a thread the slower core would decide.
+  static constexpr int64_t kAloneGroups = 2, kAloneBlocks = 4, kAloneBytes = 1 << 20;
+  // As in ops/gemm.cpp: 1 us of work, and the weights that are worth another thread. Two tasks a thread: more of them, which
+  // would even out what the cores differ in, each read the states of all again.
+  static constexpr int64_t kTaskFlops = 250'000, kTaskWeights = 32 * 1024, kTasks = 2;
 
   int64_t rows_, block_, parts_, row_tasks_;
   bool alone_;
