@@ -27,8 +27,10 @@ class Attention(nn.Module):
 
     def forward(self, x):
         b, t, d = x.shape
-        split = ln.reshape(self.qkv(x), (b, t, 3 * self.heads, d // self.heads))
-        q, k, v = ln.split(ln.permute_dims(split, (0, 2, 1, 3)), self.heads, 1)
+        q, k, v = (
+            ln.permute_dims(ln.reshape(part, (b, t, self.heads, d // self.heads)), (0, 2, 1, 3))
+            for part in ln.split(self.qkv(x), d, -1)
+        )
         y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.out(ln.reshape(ln.permute_dims(y, (0, 2, 1, 3)), (b, t, d)))
 

@@ -19,6 +19,7 @@
   PART(norm)         \
   PART(recurrent)    \
   PART(loss)         \
+  PART(ctc)          \
   PART(random)       \
   PART(optim)        \
   PART(arguments)    \

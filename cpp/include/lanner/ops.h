@@ -3,6 +3,7 @@
 
 #include "lanner/ops/attention.h"
 #include "lanner/ops/conv.h"
+#include "lanner/ops/ctc.h"
 #include "lanner/ops/elementwise.h"
 #include "lanner/ops/halt.h"
 #include "lanner/ops/indexing.h"

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from lanner import _core
@@ -249,6 +249,39 @@ class CosineEmbeddingLoss(_Loss):
     def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
         """Return the loss of the rows of ``input1`` and ``input2`` [N, D] for ``target`` [N]."""
         return _core.cosine_embedding_loss(input1, input2, target, margin=self.margin, reduction=self.reduction)
+
+
+class CTCLoss(_Loss):
+    """-log of the probability that frames say a target, wherever its labels are (Graves et al. 2006).
+
+    A path names a label or the blank at each frame; it says what is left when repeats are joined and blanks taken out.
+    log_probs [T, N, C], of a `log_softmax`; targets [N, S], padded, or those of all samples one after the other; for
+    one sample log_probs [T, C], targets [S]. Lengths [N] are tensors or tuples of ints. The mean is over each sample's
+    loss divided by its target's length. A target that its frames cannot say has an infinite loss; with
+    ``zero_infinity`` a loss of 0 and no gradient.
+
+    >>> frames = ln.nn.functional.log_softmax(ln.random.normal((50, 2, 20)), -1)
+    >>> targets = ln.random.randint(1, 20, (2, 10))
+    >>> ln.nn.CTCLoss()(frames, targets, (50, 40), (10, 7)).shape
+    ()
+    """
+
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> None:
+        super().__init__(reduction)
+        self.blank = blank
+        self.zero_infinity = zero_infinity
+
+    def forward(
+        self,
+        log_probs: Tensor,
+        targets: Tensor,
+        input_lengths: Tensor | Sequence[int],
+        target_lengths: Tensor | Sequence[int],
+    ) -> Tensor:
+        """Return the loss of ``log_probs`` against ``targets``."""
+        return F.ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity
+        )
 
 
 class TripletMarginLoss(_Loss):
