@@ -7,8 +7,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from lanner import _core
 from lanner._core import Tensor
 from lanner.nn import functional as F, init
@@ -281,6 +279,8 @@ class PositionalEncoding(_Position):
         self.d_model = d_model
         self.max_len = max_len
         self.batch_first = batch_first
+        import numpy as np
+
         angles = np.arange(max_len)[:, None] * np.exp(np.arange(0, d_model, 2) * (-math.log(10000.0) / d_model))
         table = np.empty((max_len, d_model))
         table[:, 0::2] = np.sin(angles)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lanner import _core
 from lanner._core import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class PackedSequence(NamedTuple):
@@ -30,6 +31,8 @@ class PackedSequence(NamedTuple):
 
     def layout(self) -> Layout:
         """Where each step of the batch, in its own order, lies in ``data``."""
+        import numpy as np
+
         sizes = np.asarray(self.batch_sizes.numpy(), np.int64)
         lengths = (sizes[None, :] > np.arange(sizes[0])[:, None]).sum(axis=1)
         place = np.arange(sizes[0]) if self.unsorted_indices is None else self.unsorted_indices.numpy()
@@ -47,16 +50,22 @@ class Layout:
     @classmethod
     def of_lengths(cls, lengths: np.ndarray[Any, Any]) -> Layout:
         """Return that of sequences of these lengths."""
+        import numpy as np
+
         order = np.argsort(-lengths, kind="stable")
         return cls(lengths, order, (lengths[None, :] > np.arange(lengths.max())[:, None]).sum(axis=1))
 
     def _steps(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Time and sequence of each packed row."""
+        import numpy as np
+
         time = np.repeat(np.arange(len(self.sizes)), self.sizes)
         return time, self.order[np.arange(len(time)) - np.repeat(np.cumsum(self.sizes) - self.sizes, self.sizes)]
 
     def pack(self, padded: Tensor) -> PackedSequence:
         """Take the steps of ``padded`` [T, N, ...]."""
+        import numpy as np
+
         time, sequence = self._steps()
         rows = padded.reshape((-1, *padded.shape[2:]))
         data = _core.take(rows, _core.tensor(time * len(self.order) + sequence), axis=0)
@@ -65,6 +74,8 @@ class Layout:
 
     def pad(self, data: Tensor, value: float = 0.0, steps: int | None = None) -> Tensor:
         """Return [T, N, ...] with ``value`` past each sequence's end."""
+        import numpy as np
+
         steps = len(self.sizes) if steps is None else steps
         time, sequence = self._steps()
         rows = np.zeros((steps, len(self.order)), np.int64)
@@ -76,6 +87,8 @@ class Layout:
 
 
 def _lengths_of(name: str, lengths: Tensor | Sequence[int], sequences: int, steps: int) -> np.ndarray[Any, Any]:
+    import numpy as np
+
     array = np.asarray(lengths.numpy() if isinstance(lengths, Tensor) else lengths)
     if array.shape != (sequences,):
         raise _core.ShapeError(f"{name}: lengths expects {sequences} numbers, got shape {array.shape}")
@@ -97,6 +110,8 @@ def pack_padded_sequence(
     >>> ln.nn.utils.rnn.pack_padded_sequence(ln.tensor([[1.0, 2.0], [0.0, 3.0]]), [1, 2]).data.tolist()
     [2.0, 1.0, 3.0]
     """
+    import numpy as np
+
     if input.ndim < 2:
         raise _core.ShapeError(f"pack_padded_sequence: input must be [T, N, ...], got {input.shape}")
     padded = _core.swapaxes(input, 0, 1) if batch_first else input
