@@ -11,9 +11,9 @@
 namespace lanner {
 namespace {
 
-// x W_ih^T is made step by step, beside h W_hh^T, where both weights fit in the second-level caches of two cores and there
-// are rows enough for the products not to be bound by reading weights: so the products of all steps, 13 MB for 100 x 32
-// rows and 256 units of an LSTM, are never written.
+// x W_ih^T is made step by step, beside h W_hh^T, where both weights fit in the second-level caches of two cores and
+// there are rows enough for the products not to be bound by reading weights: so the products of all steps, 13 MB for
+// 100 x 32 rows and 256 units of an LSTM, are never written.
 constexpr int64_t kStepRows = 8, kStepBytes = 1800 * 1024;
 
 using ops::RecurrentOptions;

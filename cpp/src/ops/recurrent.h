@@ -1,5 +1,8 @@
-// What the ops of recurrent layers share. An op is given the product x W_ih^T of all steps, made by Op::Linear; or x and
-// W_ih, where it is faster to make that product step by step, between the states' (see recurrent.cpp).
+// What the ops of recurrent layers share. An op is given the product x W_ih^T of all steps, made by Op::Linear; or x
+// and W_ih, where it is faster to make that product step by step, between the states' (see recurrent.cpp).
+//
+// Of Precision::BFloat16 only the products over all steps take notice (Op::Linear, the gradients of the weights): what is
+// rounded within a step would add up from step to step.
 #pragma once
 
 #include <algorithm>

@@ -98,7 +98,8 @@ void backward(const Run& r) {
   Weights<T> weights(r.op, s, projected);
   const RecurrentSweep sweep(N, weights.elements, weights.parts[0].w.panels(), sizeof(T));
   const int64_t biases = a.want_bias ? sweep.groups() * width : 0;
-  // Projected: what is projected, its gradient, and that of the projection's result; of all steps, where W_hr wants its own.
+  // Projected: what is projected, its gradient, and that of the projection's result; of all steps, where W_hr wants its
+  // own.
   const int64_t whole = !projected ? 0 : a.want_projection ? steps : 1;
   Workspace buffers(static_cast<size_t>(weights.elements + biases + (1 + whole) * N * K + 2 * N * H + whole * N * H) *
                     sizeof(T));

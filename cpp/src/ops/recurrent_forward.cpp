@@ -78,8 +78,8 @@ void forward(const Run& r, const Weights<T>& weights) {
     *c_last = is_lstm ? r.out[Out::kCLast].data<T>() : nullptr;
   std::memset(y + steps * N * K, 0, static_cast<size_t>((s.steps - steps) * N * K) * sizeof(T));
 
-  // With lengths the states are not y: a sequence that has not begun, or has ended, keeps its own. Two of them in turns.
-  // Projected, what the cell gives is one more.
+  // With lengths the states are not y: a sequence that has not begun, or has ended, keeps its own. Two of them in
+  // turns. Projected, what the cell gives is one more.
   Workspace buffers(static_cast<size_t>((lengths ? 2 * N * K : 0) + (projected ? N * H : 0)) * sizeof(T));
   T* const states = buffers.as<T>();
   T* const cells = states + (lengths ? 2 * N * K : 0);

@@ -20,8 +20,8 @@ const cpu::GemmFunctions<T>& gemm_functions() {
     return cpu::kernels().gemm->f64;
 }
 
-// Matrices B_0, B_1, ... of k rows and n columns, packed one after the other: those of the gates, so that a panel of each
-// covers the same hidden units.
+// Matrices B_0, B_1, ... of k rows and n columns, packed one after the other: those of the gates, so that a panel of
+// each covers the same hidden units.
 template <class T>
 struct PackedGates {
   const T* data = nullptr;
@@ -30,8 +30,8 @@ struct PackedGates {
 
   int64_t gate_elements() const { return packed_b_elements<T>(k, n); }
   int64_t panels() const { return ceil_div(n, gemm_functions<T>().nr); }
-  // C_g[rows, panel] = A B_g (+ C_g) for `gates` gates from `first` on: a and c begin at the first row, c at the panel's
-  // first column.
+  // C_g[rows, panel] = A B_g (+ C_g) for `gates` gates from `first` on: a and c begin at the first row, c at the
+  // panel's first column.
   void multiply(int first, int gates, int64_t panel, int64_t rows, const T* a, int64_t a_row, T* c, int64_t c_row,
                 int64_t c_gate, bool add = false) const {
     const cpu::GemmFunctions<T>& f = gemm_functions<T>();
@@ -61,8 +61,8 @@ struct RecurrentTask {
 
 class RecurrentSweep {
  public:
-  // A step multiplies `rows` rows with a matrix of `weights` elements. The results do not depend on how that is cut: sums over
-  // rows are made by groups of kGroup, and added in their order.
+  // A step multiplies `rows` rows with a matrix of `weights` elements. The results do not depend on how that is cut:
+  // sums over rows are made by groups of kGroup, and added in their order.
   static constexpr int64_t kGroup = 8;
 
   RecurrentSweep(int64_t rows, int64_t weights, int64_t panels, size_t itemsize) : rows_(rows) {
@@ -111,14 +111,14 @@ class RecurrentSweep {
   }
 
  private:
-  // Rows that a product takes at once: what it gives, for the gates of a panel, stays in the first-level cache (56 rows, 4
-  // gates of 32 units: 28 KiB).
+  // Rows that a product takes at once: what it gives, for the gates of a panel, stays in the first-level cache (56
+  // rows, 4 gates of 32 units: 28 KiB).
   static constexpr int64_t kRows = 56;
-  // Where rows suffice for several blocks a thread, and a core keeps most of the weights, each block goes through all steps by
-  // itself. With one block a thread the slower core would decide.
+  // Where rows suffice for several blocks a thread, and a core keeps most of the weights, each block goes through all
+  // steps by itself. With one block a thread the slower core would decide.
   static constexpr int64_t kAloneGroups = 2, kAloneBlocks = 4, kAloneBytes = 1 << 20;
-  // As in ops/gemm.cpp: 1 us of work, and the weights that are worth another thread. Two tasks a thread: more of them, which
-  // would even out what the cores differ in, each read the states of all again.
+  // As in ops/gemm.cpp: 1 us of work, and the weights that are worth another thread. Two tasks a thread: more of them,
+  // which would even out what the cores differ in, each read the states of all again.
   static constexpr int64_t kTaskFlops = 250'000, kTaskWeights = 32 * 1024, kTasks = 2;
 
   int64_t rows_, block_, parts_, row_tasks_;

@@ -4,17 +4,17 @@
 
 namespace lanner::ops {
 
-// Recurrent layers: one layer in one direction over a whole sequence x [T, N, input]. Weights are PyTorch's, with its order
-// of gates: ih [G * H, input], hh [G * H, H], biases [G * H]; the biases may be undefined, both. All of one floating dtype;
-// float16 and bfloat16 are computed in float32.
+// Recurrent layers: one layer in one direction over a whole sequence x [T, N, input]. Weights are PyTorch's, with its
+// order of gates: ih [G * H, input], hh [G * H, H], biases [G * H]; the biases may be undefined, both. All of one
+// floating dtype; float16 and bfloat16 are computed in float32.
 struct RecurrentWeights {
   Tensor ih, hh, bias_ih, bias_hh;
-  Tensor
-      hr;  // of lstm alone, may be undefined: a projection [P, H] of the states h, which then have P features, as hh has
+  Tensor hr;  // of lstm alone, may be undefined: projects the states h to P features, [P, H]; hh is then [4 * H, P]
 };
 
-// The states h [N, H] (and c) before the first step; zeros where undefined. Sequence n has lengths[n] steps, from 1 to T
-// (all T where undefined): past them its states stay and y is 0. A reverse layer begins at each sequence's own last step.
+// The states h [N, H] (and c) before the first step; zeros where undefined. Sequence n has lengths[n] steps, from 1 to
+// T (all T where undefined): past them its states stay and y is 0. A reverse layer begins at each sequence's own last
+// step.
 struct RecurrentOptions {
   Tensor h0, c0;
   Tensor lengths;  // int64 [N]

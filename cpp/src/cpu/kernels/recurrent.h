@@ -7,14 +7,14 @@
 
 namespace lanner::cpu {
 
-// Pointers are those of row 0 and unit 0 of the step; rows lie one after the other. G gates of H units: those of the input
-// and the weights come in PyTorch's order (LSTM i f g o, GRU r z n).
+// Pointers are those of row 0 and unit 0 of the step; rows lie one after the other. G gates of H units: those of the
+// input and the weights come in PyTorch's order (LSTM i f g o, GRU r z n).
 template <class T>
 struct RecurrentStep {
   int64_t hidden;
   int64_t row_begin, row_end, unit_begin, unit_end;
-  // h W_hh^T: gate g of the slice's first row and unit at g * products_gate, rows products_row apart. Without `input` what
-  // belongs there has been added, of GRU to r and z, and that of n is a fourth.
+  // h W_hh^T: gate g of the slice's first row and unit at g * products_gate, rows products_row apart. Without `input`
+  // what belongs there has been added, of GRU to r and z, and that of n is a fourth.
   const T* products;
   int64_t products_gate, products_row;
   const T* input;  // x W_ih^T [rows, G * H], or null
@@ -47,8 +47,8 @@ struct RecurrentStepBack {
   int64_t time;
 };
 
-// C_g = A B_g (+ C_g) for one or two rows of A, where a tile of the GEMM has too few sums to hide the latency of additions: all
-// gates at once, or where there is only one, parts of k.
+// C_g = A B_g (+ C_g) for one or two rows of A, where a tile of the GEMM has too few sums to hide the latency of
+// additions: all gates at once, or where there is only one, parts of k.
 template <class T>
 struct ThinProduct {
   int64_t k;
