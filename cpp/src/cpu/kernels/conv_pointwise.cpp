@@ -23,6 +23,8 @@ struct Pointwise {
     height = ceil_div(k, ceil_div(k, kMR));
     weight_k = input_grad ? 1 : c, weight_c = input_grad ? k : 1;
   }
+  // Packed, with room for pack_panel's spill: groups are packed in any order.
+  int64_t group_elements() const { return k * c + kLanes<T>; }
 };
 
 template <class T>
@@ -41,7 +43,7 @@ double cost(const ConvGeometry& g, ConvPass pass, bool packed) {
 template <class T>
 int64_t packed_elements(const ConvGeometry& g, ConvPass pass) {
   const Pointwise<T> p(g, pass);
-  return p.groups * p.k * p.c + 2 * kLanes<T>;  // pack_panel's spill
+  return p.groups * p.group_elements();
 }
 
 template <class T>
@@ -54,7 +56,7 @@ void pack(const ConvGeometry& g, ConvPass pass, const T* weight, int64_t begin, 
   const Pointwise<T> p(g, pass);
   for (int64_t group = begin; group < end; ++group)
     pack_rows(p.k, static_cast<int>(p.height), p.c, weight + group * p.k * p.c, p.weight_k, p.weight_c,
-              packed + group * p.k * p.c);
+              packed + group * p.group_elements());
 }
 
 template <class T>
@@ -92,7 +94,7 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
       const int rows = static_cast<int>(smaller(p.height, p.k - k));
       const TileOut<T> out{args.dst + dst + k * p.plane + column,       p.plane, 1, rows, columns, 1, 0,
                            epilogue_at(epilogue, k, column, p.plane, 1)};
-      tile<T>(p.c, args.packed + (group * p.k + k) * p.c, 1, rows, panel, kNR<T>, out);
+      tile<T>(p.c, args.packed + group * p.group_elements() + k * p.c, 1, rows, panel, kNR<T>, out);
     }
   }
 }
