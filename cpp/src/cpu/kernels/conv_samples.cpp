@@ -1,6 +1,9 @@
 // Vectors of samples: for few channels and small planes, where neither channels nor columns fill a vector. A task takes
 // kLanes samples of a group, puts them side by side, and then any kernel, stride and width is one loop over whole
 // vectors.
+//
+// Sums run over (row of taps, channel, column of taps), so that near the upper and lower border the rows of taps outside
+// of the image are left out: of a 5x5 kernel on 10x10 images the input gradient has 2/7 of them there.
 #include "cpu/kernels/conv_internal.h"
 #include "cpu/kernels/conv_lanes.h"
 #include "cpu/kernels/conv_pack.h"
@@ -20,11 +23,25 @@ bool serves(const ConvGeometry& g, const Plan<T>& p) {
          p.panel * p.dst_plane() * kVectorBytes <= kSamplesBytes;
 }
 
+// The share of pairs of a row of positions and one of taps that are within the image.
+template <class T>
+double inside(const Plan<T>& p) {
+  int64_t all = 0, in = 0, offset;
+  for (int64_t phase = 0; phase < p.axis[1].phases(); ++phase)
+    for (int64_t tap = 0; tap < p.axis[1].kernel; ++tap) {
+      if (!p.axis[1].reads(phase, tap, &offset)) continue;
+      const int64_t step = p.axis[1].src_step(), rows = p.axis[1].count(phase);
+      const int64_t first = larger(0, ceil_div(larger(0, -offset), step));
+      all += rows, in += larger(0, smaller(rows, ceil_div(larger(0, p.axis[1].src - offset), step)) - first);
+    }
+  return all == 0 ? 1 : static_cast<double>(in) / static_cast<double>(all);
+}
+
 // `reached`: the share of the peak in the loop over k; `end`: FMAs that the end of a tile takes.
 template <class T>
-double samples_cost(const ConvGeometry& g, const Plan<T>& p, double reached, double end) {
+double samples_cost(const ConvGeometry& g, const Plan<T>& p, double reached, double end, double part) {
   if (!serves(g, p)) return __builtin_inf();
-  const double k = static_cast<double>(p.c * p.taps) / static_cast<double>(p.phases());
+  const double k = part * static_cast<double>(p.c * p.taps) / static_cast<double>(p.phases());
   const double products = static_cast<double>(p.m * p.dst_plane()) * k;
   const double moves = static_cast<double>(p.c * p.channel_pitch + p.m * p.dst_plane());
   return static_cast<double>(g.groups * ceil_div(g.n, kLanes<T>)) *
@@ -35,7 +52,8 @@ double samples_cost(const ConvGeometry& g, const Plan<T>& p, double reached, dou
 
 template <class T>
 double cost(const ConvGeometry& g, ConvPass pass, bool) {
-  return samples_cost(g, Plan<T>::by_samples(g, pass), 0.9, 6);
+  const auto p = Plan<T>::by_samples(g, pass);
+  return samples_cost(g, p, 0.9, 6, inside(p));
 }
 
 template <class T>
@@ -50,9 +68,53 @@ int64_t pack_items(const ConvGeometry& g, ConvPass pass) {
   return p.groups * p.panels;
 }
 
+// f(i, c, tap, y, x) for the sums of a phase, in their order.
+template <class T, class F>
+LANNER_INLINE void each_sum(const Plan<T>& p, int64_t phase, F f) {
+  int64_t y, x, i = 0;
+  for (int64_t a = 0; a < p.axis[1].kernel; ++a) {
+    if (!p.axis[1].reads(p.phase_of(phase, 1), a, &y)) continue;
+    for (int64_t c = 0; c < p.c; ++c)
+      for (int64_t b = 0; b < p.axis[2].kernel; ++b)
+        if (p.axis[2].reads(p.phase_of(phase, 2), b, &x))
+          f(i++, c, a * p.axis[2].kernel + b, y - p.first[1], x - p.first[2]);
+  }
+}
+
+// The rows of taps, of those that a phase has, that a row of positions finds within the image.
+struct TapRows {
+  int64_t begin, end;
+};
+template <class T>
+TapRows tap_rows(const Plan<T>& p, int64_t phase, int64_t row) {
+  TapRows r{INT64_MAX, 0};
+  int64_t offset, i = 0;
+  for (int64_t a = 0; a < p.axis[1].kernel; ++a) {
+    if (!p.axis[1].reads(p.phase_of(phase, 1), a, &offset)) continue;
+    const int64_t y = row * p.axis[1].src_step() + offset;
+    if (y >= 0 && y < p.axis[1].src) r = {smaller(r.begin, i), i + 1};
+    ++i;
+  }
+  return {smaller(r.begin, r.end), r.end};
+}
+
 template <class T>
 void pack(const ConvGeometry& g, ConvPass pass, const T* weight, int64_t begin, int64_t end, T* packed) {
-  pack_weight(Plan<T>::by_samples(g, pass), weight, begin, end, packed);
+  const auto p = Plan<T>::by_samples(g, pass);
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t group = item / p.panels, panel = item % p.panels, m0 = panel * p.panel, height = p.height(panel);
+    const T* const from = weight + group * p.c * p.m * p.taps + m0 * p.weight_m;
+    T* to = packed + group * p.packed_group();
+    for (int64_t phase = 0; phase < p.phases(); ++phase) {
+      const int64_t k = p.c * p.taps_of(phase);
+      each_sum(
+          p, phase, [&](int64_t i, int64_t c, int64_t tap, int64_t, int64_t) __attribute__((always_inline)) {
+            for (int64_t j = 0; j < height; ++j)
+              to[m0 * k + i * height + j] = from[c * p.weight_c + tap + j * p.weight_m];
+          });
+      to += p.packed_channels() * k;
+    }
+  }
 }
 
 template <class T>
@@ -109,12 +171,11 @@ void build_tables(const Plan<T>& p, const Space<T>& space) {
   int32_t *o = space.offset, *f = space.from, *t = space.to;
   for (int64_t i = 0; i < p.dst_plane(); ++i) space.lanes[i] = L;
   for (int64_t phase = 0; phase < p.phases(); ++phase) {
-    const int64_t taps = p.taps_of(phase), y0 = p.phase_of(phase, 1), x0 = p.phase_of(phase, 2);
-    each_tap(p, phase, [&](int64_t i, int64_t, int64_t, int64_t y, int64_t x) {
-      for (int64_t c = 0; c < p.c; ++c)
-        o[c * taps + i] = static_cast<int32_t>((c * p.channel_pitch + y * p.pitch[1] + x) * L);
+    const int64_t y0 = p.phase_of(phase, 1), x0 = p.phase_of(phase, 2);
+    each_sum(p, phase, [&](int64_t i, int64_t c, int64_t, int64_t y, int64_t x) {
+      o[i] = static_cast<int32_t>((c * p.channel_pitch + y * p.pitch[1] + x) * L);
     });
-    o += p.c * taps;
+    o += p.c * p.taps_of(phase);
     for (int64_t y = 0; y < p.axis[1].count(y0); ++y)
       for (int64_t x = 0; x < p.axis[2].count(x0); ++x) {
         *f++ = static_cast<int32_t>((y * p.axis[1].src_step() * p.pitch[1] + x * p.pitch[2]) * L);
@@ -147,15 +208,24 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
       const int32_t *offset = space.offset, *from = space.from, *to = space.to;
       const int step = width_vectors(rows);
       for (int64_t phase = 0; phase < p.phases(); ++phase) {
-        const int64_t k = p.c * p.taps_of(phase);
-        const int64_t positions = p.axis[1].count(p.phase_of(phase, 1)) * p.axis[2].count(p.phase_of(phase, 2));
-        for (int64_t i = 0; i < positions; i += step) {
-          const int here = static_cast<int>(smaller(step, positions - i));
-          const T* at[8];
-          for (int j = 0; j < 8; ++j) at[j] = space.src + from[i + (j < here ? j : here - 1)];
-          kWidthTiles<T>.of[rows](k, at, offset, packed + m0 * k,
-                                  {space.dst, plane * L, 1, to + i, space.lanes, here, bias, later});
+        const int64_t taps_y = p.axis[1].taps(p.phase_of(phase, 1)), taps_x = p.axis[2].taps(p.phase_of(phase, 2));
+        const int64_t k = p.c * taps_y * taps_x, k_row = p.c * taps_x;
+        const int64_t height = p.axis[1].count(p.phase_of(phase, 1)), width = p.axis[2].count(p.phase_of(phase, 2));
+        for (int64_t y = 0, next; y < height; y = next) {
+          const TapRows taps = tap_rows(p, phase, y);
+          for (next = y + 1; next < height; ++next)
+            if (const TapRows other = tap_rows(p, phase, next); other.begin != taps.begin || other.end != taps.end)
+              break;
+          const T* const weight = packed + m0 * k + taps.begin * k_row * rows;
+          for (int64_t i = y * width; i < next * width; i += step) {
+            const int here = static_cast<int>(smaller(step, next * width - i));
+            const T* at[8];
+            for (int j = 0; j < 8; ++j) at[j] = space.src + from[i + (j < here ? j : here - 1)];
+            kWidthTiles<T>.of[rows]((taps.end - taps.begin) * k_row, at, offset + taps.begin * k_row, weight,
+                                    {space.dst, plane * L, 1, to + i, space.lanes, here, bias, later});
+          }
         }
+        const int64_t positions = height * width;
         offset += k, from += positions, to += positions;
         packed += p.packed_channels() * k;
       }
@@ -170,7 +240,7 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
 
 template <class T>
 double weight_cost(const ConvGeometry& g) {
-  return samples_cost(g, Plan<T>::by_samples(g, ConvPass::Forward), 0.75, 0);
+  return samples_cost(g, Plan<T>::by_samples(g, ConvPass::Forward), 0.75, 0, 1);
 }
 
 template <class T>
@@ -207,7 +277,10 @@ void weight_run(const ConvGeometry& g, int64_t, const T* x, const T* dy, T* part
   const Space<T> space(p, workspace);
   build_tables(p, space);
   Gathered<T> patch{space.src}, gradient{space.dst};
-  const int64_t plane = p.dst_plane(), k = p.c * p.taps;
+  const int64_t plane = p.dst_plane(), k = p.c * p.taps, columns = p.axis[2].kernel;
+  const auto offset_of = [&](int64_t i) {  // of the i-th element of a row of dw, [c, tap]
+    return space.offset[(i % p.taps / columns * p.c + i / p.taps) * columns + i % columns];
+  };
   int64_t before = -1;
   for (int64_t task = begin; task < end; ++task) {
     const int64_t group = task % p.groups, block = task / p.groups;
@@ -228,7 +301,7 @@ void weight_run(const ConvGeometry& g, int64_t, const T* x, const T* dy, T* part
       for (int64_t i = 0; i < k; i += step) {
         const int here = static_cast<int>(smaller(step, k - i));
         const T* column[kDotColumns];
-        for (int j = 0; j < kDotColumns; ++j) column[j] = space.src + space.offset[i + (j < here ? j : here - 1)];
+        for (int j = 0; j < kDotColumns; ++j) column[j] = space.src + offset_of(i + (j < here ? j : here - 1));
         dot_tile_of<T>(rows)(plane, plane, 0, space.dst, plane * L, column, space.from, here, sums + m * k + i, k);
       }
     }
