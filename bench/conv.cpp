@@ -32,8 +32,8 @@ const Layer kLayers[] = {
     {"autoencoder_2", 64, 1, 16, 32, 14, 4, 2, 1}, {"depthwise", 32, 64, 1, 1, 32, 3, 1, 1},
     {"resnet_64_b1", 1, 1, 64, 64, 32, 3, 1, 1},   {"dcgan", 64, 1, 32, 64, 14, 4, 2, 1},
     {"autoencoder_3", 64, 1, 16, 32, 14, 3, 2, 1}, {"resnet_down_512", 32, 1, 256, 512, 8, 3, 2, 1},
-    {"resnet_short", 32, 1, 64, 128, 32, 1, 2, 0}, {"depthwise_s2", 32, 64, 1, 1, 32, 3, 2, 1},
-    {"depthwise_5", 32, 64, 1, 1, 32, 5, 1, 2},
+    {"resnet_short", 32, 1, 64, 128, 32, 1, 2, 0}, {"resnet_short_512", 32, 1, 256, 512, 8, 1, 2, 0},
+    {"depthwise_s2", 32, 64, 1, 1, 32, 3, 2, 1},   {"depthwise_5", 32, 64, 1, 1, 32, 5, 1, 2},
 };
 
 cpu::ConvGeometry geometry_of(const Layer& l) {
@@ -82,13 +82,13 @@ void output(benchmark::State& state, const Layer& layer, cpu::ConvPass pass, con
   const Buffer packed(4 * f.packed_elements(g, pass)), workspace(f.workspace_bytes(g, pass));
   const bool forward = pass == cpu::ConvPass::Forward;
   cpu::ConvArgs<float> args;
-  args.geometry = g, args.pass = pass, args.packed = packed.f32();
+  args.geometry = g, args.pass = pass, args.packed = f.packed_elements(g, pass) > 0 ? packed.f32() : t.w.f32();
   args.src = (forward ? t.x : t.y).f32(), args.dst = (forward ? t.y : t.x).f32();
   const Buffer shared(f.share ? 4 * f.shared_elements(g, pass) : 0);
   args.shared = shared.f32();
   for (auto _ : state) {
     f.pack(g, pass, t.w.f32(), 0, f.pack_items(g, pass), packed.f32());
-    if (f.share) f.share(args, 0, f.shared_items(g, pass), workspace.data.get());
+    if (f.share && f.shared_elements(g, pass) > 0) f.share(args, 0, f.shared_items(g, pass), workspace.data.get());
     f.run(args, 0, f.tasks(g, pass), workspace.data.get());
   }
   report_one_thread(state, g);
@@ -120,7 +120,8 @@ void conv2d(benchmark::State& state, const Layer& layer) {
   roof::flops(state, flops_of(geometry_of(layer)));
 }
 
-const char* const kWays[] = {"direct", "winograd2", "winograd4", "pointwise", "samples", "columns", "split"};
+const char* const kWays[] = {"direct",  "winograd2", "winograd4", "pointwise", "samples",
+                             "columns", "split",     "gather",    "depthwise", "fresh"};
 
 const bool registered = [] {
   const cpu::ConvWays<float>& ways = cpu::kernels().conv->f32;

@@ -59,6 +59,14 @@ const Spec kSpecs[] = {
     {2, 2, 9, 16, {1, 11, 24}, {1, 4, 3}, {1, 2, 2}, {0, 0, 2}, {1, 1, 1}},
     {1, 1, 48, 33, {1, 70, 64}, {1, 3, 4}, {1, 2, 2}, {0, 1, 1}, {1, 1, 1}},
     {3, 1, 5, 7, {1, 9, 5}, {1, 4, 4}, {1, 2, 2}, {0, 4, 0}, {1, 1, 1}},
+    {2, 3, 20, 50, {1, 5, 7}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {1, 1, 1}},
+    {3, 2, 40, 50, {1, 9, 7}, {1, 1, 1}, {1, 3, 2}, {0, 0, 0}, {1, 1, 1}},
+    {29, 1, 70, 20, {1, 8, 7}, {1, 1, 1}, {1, 2, 2}, {0, 0, 0}, {1, 1, 1}},
+    {2, 1, 33, 9, {1, 40, 36}, {1, 1, 1}, {1, 2, 1}, {0, 0, 0}, {1, 1, 1}},
+    {3, 5, 1, 1, {1, 16, 21}, {1, 5, 5}, {1, 2, 2}, {0, 2, 2}, {1, 1, 1}},
+    {2, 7, 1, 1, {1, 13, 40}, {1, 3, 3}, {1, 2, 2}, {0, 1, 2}, {1, 1, 1}},
+    {2, 3, 1, 1, {1, 90, 70}, {1, 5, 5}, {1, 1, 1}, {0, 4, 0}, {1, 1, 1}},
+    {1, 2, 1, 1, {1, 130, 65}, {1, 3, 3}, {1, 2, 2}, {0, 0, 1}, {1, 1, 1}},
     {0, 1, 3, 5, {1, 6, 6}, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}},
 };
 
@@ -147,7 +155,8 @@ std::vector<T> run(const ConvFunctions<T>& f, const ConvGeometry& g, ConvPass pa
   Scratch workspace(f.workspace_bytes(g, pass));
   std::vector<T> dst(static_cast<size_t>(size), static_cast<T>(NAN));
   const int64_t tasks = f.tasks(g, pass);
-  ConvArgs<T> args{g, pass, src.data(), p, dst.data(), nullptr, nullptr, epilogue};
+  const T* const read = f.packed_elements(g, pass) > 0 ? p : weight.data();
+  ConvArgs<T> args{g, pass, src.data(), read, dst.data(), nullptr, nullptr, epilogue};
   Scratch tables(f.make_tables ? f.table_bytes(g, pass) : 0);
   if (step > 1 && f.make_tables && f.table_bytes(g, pass) > 0) f.make_tables(g, pass, args.tables = tables.data);
   const bool shares = f.share && f.shared_elements(g, pass) > 0;
@@ -172,8 +181,8 @@ std::vector<double> finished(std::vector<double> v, const Epilogue<T>& e) {
 }
 
 // What the ways other than the direct sum (way 1: Winograd, 2 x 2; way 2: 4 x 4; way 6:
-// stride 2) add to the error, in sums of `terms`.
-double growth(int way) { return way == 1 ? 9 : way == 2 ? 69 : way == 6 ? 45 : 1; }
+// stride 2; way 9: 4 x 4 again) add to the error, in sums of `terms`.
+double growth(int way) { return way == 1 ? 9 : way == 2 ? 69 : way == 6 ? 45 : way == 9 ? 69 : 1; }
 
 template <class T>
 void test_output(const ConvFunctions<T>& f, double growth, const ConvGeometry& g, ConvPass pass,

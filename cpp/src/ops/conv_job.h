@@ -95,6 +95,7 @@ class ConvJob {
   }
   void run(const Run& r) const {
     if (tasks_ == 0) return;
+    if (packed_elements_ == 0) return run(r, r.in[1].data<T>());
     const Workspace packed(static_cast<size_t>(packed_elements_) * sizeof(T));
     pack(r.in[1], packed.as<T>());
     run(r, packed.as<T>());

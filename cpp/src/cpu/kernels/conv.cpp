@@ -306,7 +306,8 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
 
 template <class T>
 double cost(const ConvGeometry& g, ConvPass pass, bool packed) {
-  return direct_cost<T>(g, pass, packed);
+  // A task has a patch to copy and tables to build: where it is one plane (depthwise) that counts.
+  return direct_cost<T>(g, pass, packed) + 500 * static_cast<double>(tasks<T>(g, pass));
 }
 
 template <class T>
@@ -319,10 +320,11 @@ constexpr ConvFunctions<T> kDirect = {
 extern const ConvKernels conv_kernels;
 const ConvKernels conv_kernels = {
     {{&kDirect<float>, &conv_winograd_2, &conv_winograd_4, &conv_pointwise_f32, &conv_samples_f32, &conv_columns,
-      &conv_split},
+      &conv_split, &conv_gather_f32, &conv_depthwise_f32, &conv_winograd_fresh},
      {&conv_weight_f32, &conv_winograd_weight_2, &conv_winograd_weight_4, nullptr, &conv_samples_weight_f32, nullptr,
-      &conv_split_weight}},
-    {{&kDirect<double>, nullptr, nullptr, &conv_pointwise_f64, &conv_samples_f64, nullptr, nullptr},
-     {&conv_weight_f64, nullptr, nullptr, nullptr, &conv_samples_weight_f64, nullptr, nullptr}}};
+      &conv_split_weight, nullptr, nullptr, nullptr}},
+    {{&kDirect<double>, nullptr, nullptr, &conv_pointwise_f64, &conv_samples_f64, nullptr, nullptr, &conv_gather_f64,
+      &conv_depthwise_f64},
+     {&conv_weight_f64, nullptr, nullptr, nullptr, &conv_samples_weight_f64, nullptr, nullptr, nullptr, nullptr}}};
 
 }  // namespace lanner::cpu::LANNER_ISA

@@ -40,7 +40,8 @@ struct ConvFunctions {
   // How long it takes, in vector FMAs, or infinity where this way does not serve. `packed`: the weight is packed already.
   double (*cost)(const ConvGeometry& g, ConvPass pass, bool packed);
 
-  // The weight in the order in which it is read. Items [begin, end) of pack_items are packed by one call.
+  // The weight in the order in which it is read. Items [begin, end) of pack_items are packed by one call. Where there
+  // are no packed_elements, ConvArgs::packed is the weight itself.
   int64_t (*packed_elements)(const ConvGeometry& g, ConvPass pass);
   int64_t (*pack_items)(const ConvGeometry& g, ConvPass pass);
   void (*pack)(const ConvGeometry& g, ConvPass pass, const T* weight, int64_t begin, int64_t end, T* packed);
@@ -79,8 +80,9 @@ struct ConvWeightFunctions {
 
 // The ways to compute a convolution, some of them null: the direct sum, which serves always, Winograd's by tiles of 2 x
 // 2 and of 4 x 4 outputs, a product of matrices (1x1), vectors of samples, columns (a product of matrices for few
-// positions), minimal filtering of stride 2. The cheapest is to be taken.
-constexpr int kConvWays = 7;
+// positions), minimal filtering of stride 2, 1x1 over gathered positions, planes of one
+// channel, Winograd's by 4 x 4 with weights that are not packed. The cheapest is to be taken.
+constexpr int kConvWays = 10;
 template <class T>
 struct ConvWays {
   const ConvFunctions<T>* output[kConvWays];

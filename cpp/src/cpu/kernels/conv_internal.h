@@ -18,8 +18,15 @@ extern const ConvWeightFunctions<double> conv_samples_weight_f64;
 
 extern const ConvFunctions<float> conv_columns;  // conv_columns.cpp
 
+extern const ConvFunctions<float> conv_gather_f32;  // conv_gather.cpp
+extern const ConvFunctions<double> conv_gather_f64;
+
+extern const ConvFunctions<float> conv_depthwise_f32;  // conv_depthwise.cpp
+extern const ConvFunctions<double> conv_depthwise_f64;
+
 // By tiles of 2 x 2 and of 4 x 4.
-extern const ConvFunctions<float> conv_winograd_2, conv_winograd_4;                      // conv_winograd.cpp
+extern const ConvFunctions<float> conv_winograd_2, conv_winograd_4;  // conv_winograd.cpp
+extern const ConvFunctions<float> conv_winograd_fresh;  // by 4 x 4, its weights transformed where they are used
 extern const ConvWeightFunctions<float> conv_winograd_weight_2, conv_winograd_weight_4;  // conv_winograd_weight.cpp
 
 extern const ConvFunctions<float> conv_split;               // conv_split.cpp
