@@ -108,9 +108,10 @@ void round_to_bfloat16(std::vector<float>* values) {
 
 using Sizes = std::tuple<int64_t, int64_t, int64_t>;
 const std::vector<Sizes> kSizes = {
-    {1, 1, 1},     {1, 7, 5},     {5, 1, 7},    {1, 33, 257},  {300, 1, 65},   {2, 3, 4},      {13, 31, 17},
-    {14, 32, 256}, {15, 33, 257}, {64, 64, 64}, {32, 256, 78}, {129, 10, 84},  {140, 97, 300}, {257, 130, 33},
-    {3, 500, 40},  {500, 3, 40},  {6, 16, 600}, {200, 200, 1}, {65, 515, 129}, {1000, 34, 12}, {40, 64, 1024},
+    {1, 1, 1},      {1, 7, 5},      {5, 1, 7},      {1, 33, 257},    {300, 1, 65},   {2, 3, 4},
+    {13, 31, 17},   {14, 32, 256},  {15, 33, 257},  {64, 64, 64},    {32, 256, 78},  {129, 10, 84},
+    {140, 97, 300}, {257, 130, 33}, {3, 500, 40},   {500, 3, 40},    {6, 16, 600},   {200, 200, 1},
+    {65, 515, 129}, {1000, 34, 12}, {40, 64, 1024}, {1100, 300, 20}, {20, 1024, 70}, {70, 1024, 600},
 };
 
 template <class T>
@@ -231,7 +232,8 @@ TEST_P(EachIsa, BatchWithBroadcastOperand) {
 
 TEST_P(EachIsa, SameBitsOnAnyNumberOfThreads) {
   const int threads = num_threads();
-  for (auto [m, n, k] : {Sizes{300, 400, 500}, Sizes{32, 256, 784}, Sizes{700, 1, 900}, Sizes{1, 900, 700}})
+  for (auto [m, n, k] :
+       {Sizes{300, 400, 500}, Sizes{300, 1024, 530}, Sizes{32, 256, 784}, Sizes{700, 1, 900}, Sizes{1, 900, 700}})
     for (Layout b : {Layout::Rows, Layout::Columns}) {
       Problem<float> p(m, n, k, Layout::Rows, b), q(m, n, k, Layout::Rows, b);
       set_num_threads(1);

@@ -20,26 +20,27 @@ using cpu::GemmFunctions;
 // of them keep a handful of cores even; large products have more, of at most kTaskRows rows each.
 constexpr int64_t kTaskFlops = 250'000;
 constexpr int64_t kTasks = 8;
-// Of rows, a task has enough to use a panel of B ten times, and few enough for its block of A, 256 x kc, to fill half of
-// the second-level cache. Of columns, enough for four panels.
+// Of rows, a task has enough to use a panel of B ten times, and few enough for its block of A, kTaskRows x kc, to fill
+// half of the second-level cache. Of columns, enough for four panels.
 constexpr int64_t kTaskRows = 256, kMinTaskRows = 128, kMinTaskColumns = 128;
-// Up to this many rows B is read where it lies, if its rows are contiguous: packing costs more than it saves (256^3: 7
-// %, 512^3: 4 %; at 1024 rows it gains 10 %). Rows of B a multiple of kAliasBytes apart share few sets of the caches:
-// then fewer rows (512 x 1024 x 1024: packing gains 12 %).
-constexpr int64_t kDirectRows = 512, kAliasDirectRows = 64;
+// Where many rows meet B, a task packs the panels of a strip of C, for up to kStripRows, and what it packed stays in the
+// second-level cache. That all of B is packed first costs three times as much (512 x 1024 x 1024: 84 to 93 % of the
+// peak; B transposed: 85 to 91).
+constexpr int64_t kMinStripRows = 64, kStripRows = 1024, kMinStripColumns = 256, kStripPanels = 4;
+// With fewer rows B is read where it lies, if its rows are contiguous; or if all of it fits into the second-level cache
+// (512^3: packing loses 2 %). Rows of B a multiple of kAliasBytes apart share few sets of the caches: not for them.
+constexpr int64_t kDirectBytes = 1 << 20, kAliasDirectRows = 16, kAliasBytes = 4096;
 // Up to this many rows a product with a transposed B is one with each row: B stays in the cache, and is not packed.
 constexpr int64_t kVectorRows = 4;
 // Up to this many a product with a transposed B, as that of a linear layer, is computed as C^T = B^T A^T: what is
-// packed is A, the smaller one, and B is read where it lies (32 x 256 x 784: 78 to 60 us, 512 x 1024 x 784: 16 % less).
-constexpr int64_t kTransposeRows = 1024;
-// A is packed only where its rows are a multiple of 4 KiB apart, so that those of a panel share the sets of the
-// first-level cache and push each other out (1024^3: packing gains 40 %; at other strides it loses up to 15 %).
-constexpr int64_t kAliasBytes = 4096, kPackAColumns = 128;
+// packed is A, the smaller one, and B is read where it lies (32 x 256 x 784: 78 to 60 us).
+constexpr int64_t kTransposeRows = 160;
 // Elements of a matrix that meets a vector: 2 us from the second-level cache of one core; the least that is worth another
 // thread. An even number of tasks is fair to two cores.
 constexpr int64_t kVectorTask = 96 * 1024, kMinVectorTask = 16 * 1024;
-// Packed B is bounded to 16 MiB of float32: half of a third-level cache.
-constexpr int64_t kPackedElements = 4 << 20, kMaxK = 32768;
+// Elements of B whose packing is one task: 1 us. What is packed is bounded to 16 MiB of float32: half of a third-level
+// cache.
+constexpr int64_t kPackTask = 8192, kPackedElements = 4 << 20, kMaxK = 32768;
 
 bool has_bf16() {
 #if defined(__x86_64__)
@@ -79,14 +80,6 @@ GemmArgs<T> transposed(const GemmArgs<T>& g) {
   return t;
 }
 
-template <class T>
-cpu::Epilogue<T> at_column(cpu::Epilogue<T> e, int64_t column, int64_t c_col) {
-  if (e.bias_per_column) e.bias_per_column += column;
-  if (e.residual) e.residual += column * c_col;
-  if (e.gate) e.gate += column * c_col;
-  return e;
-}
-
 // The product with one row of A.
 template <class T>
 GemmArgs<T> row_of(const GemmArgs<T>& g, int64_t row) {
@@ -117,66 +110,93 @@ bool matrix_times_vector(const GemmArgs<T>& g) {
   return true;
 }
 
-// The blocks of C that are one task each. Rows are cut first: that leaves each row of A to one task, which packs it.
+// The blocks of C that are one task each: `rows` rows, and a share of the panels that differs by one at most.
 struct Tasks {
-  int64_t rows, columns, down, across;
+  int64_t rows, panels, down, across;
+  int64_t panel(int64_t j) const { return j * panels / across; }
 };
 template <class T>
-Tasks cut(const GemmArgs<T>& g) {
+Tasks cut(const GemmArgs<T>& g, bool packs_b) {
   const int64_t nr = functions<T>().nr, mr = functions<T>().mr;
   const double flops = 2.0 * static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
   // With few rows B is all there is to read.
   const double work = std::max(flops / kTaskFlops, static_cast<double>(g.n * g.k) / kVectorTask);
   const int64_t wanted = static_cast<int64_t>(std::clamp(work, 1.0, static_cast<double>(kTasks)));
   Tasks t;
-  t.down = std::max(ceil_div(g.m, kTaskRows), std::min(wanted, ceil_div(g.m, kMinTaskRows)));
-  t.across = std::min(ceil_div(wanted, t.down), ceil_div(g.n, kMinTaskColumns));
-  if (t.down * t.across < wanted) t.down = std::min(ceil_div(wanted, t.across), ceil_div(g.m, mr));
-  t.rows = ceil_div(g.m, t.down), t.columns = ceil_div(ceil_div(g.n, t.across), nr) * nr;
-  t.down = ceil_div(g.m, t.rows), t.across = ceil_div(g.n, t.columns);
+  t.panels = ceil_div(g.n, nr);
+  if (packs_b) {
+    t.down = ceil_div(g.m, kStripRows);
+    t.across = ceil_div(t.panels, std::clamp<int64_t>(t.panels / kTasks, 1, kStripPanels));
+  } else {
+    t.down = std::max(ceil_div(g.m, kTaskRows), std::min(wanted, ceil_div(g.m, kMinTaskRows)));
+    t.across = std::min(ceil_div(wanted, t.down), ceil_div(g.n, kMinTaskColumns));
+    if (t.down * t.across < wanted) t.down = std::min(ceil_div(wanted, t.across), ceil_div(g.m, mr));
+  }
+  t.across = std::min(t.across, t.panels);
+  t.rows = ceil_div(g.m, t.down), t.down = ceil_div(g.m, t.rows);
   return t;
 }
 
 template <class T>
-void run_tasks(const GemmArgs<T>& g, const GemmFunctions<T>& f) {
-  const Tasks t = cut(g);
-  const bool pack_a = t.columns >= kPackAColumns && t.rows > 1 && g.k > 1 && aliases<T>(g.a_row);
-  const int64_t workspace_elements = f.block_workspace_elements(g, t.rows, pack_a);
+bool reads_b_directly(const GemmArgs<T>& g) {
+  if (g.b_col != 1) return false;
+  if (aliases<T>(g.b_row)) return g.m <= kAliasDirectRows;
+  return g.m < kMinStripRows || g.k * g.n * static_cast<int64_t>(sizeof(T)) <= kDirectBytes;
+}
+
+template <class T>
+void run_tasks(const GemmArgs<T>& g, const GemmFunctions<T>& f, bool packs_b = false) {
+  const Tasks t = cut(g, packs_b);
+  const int64_t nr = f.nr, workspace_elements = f.block_workspace_elements(g, t.rows, packs_b);
   parallel_for(t.down * t.across, 1, [&](int64_t begin, int64_t end) {
     Workspace workspace(workspace_elements * sizeof(T));
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t m0 = i % t.down * t.rows, n0 = i / t.down * t.columns;
-      f.block(g, m0, std::min(m0 + t.rows, g.m), n0, std::min(n0 + t.columns, g.n), pack_a, workspace.as<T>());
+      const int64_t m0 = i % t.down * t.rows, n0 = t.panel(i / t.down) * nr, n1 = t.panel(i / t.down + 1) * nr;
+      f.block(g, m0, std::min(m0 + t.rows, g.m), n0, std::min(n1, g.n), packs_b, workspace.as<T>());
     }
   });
 }
 
+// A single panel is cut along K, between pairs of k.
 template <class T>
 void pack_panels(const GemmFunctions<T>& f, int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, T* packed) {
-  const int64_t grain = std::max<int64_t>(64 * 1024 / std::max<int64_t>(k * f.nr, 1), 1);
-  parallel_for(ceil_div(n, f.nr), grain,
-               [&](int64_t begin, int64_t end) { f.pack_b(k, n, b, b_row, b_col, begin, end, packed); });
+  const int64_t panels = ceil_div(n, f.nr);
+  if (panels == 1) {
+    parallel_for(k, std::max<int64_t>(kPackTask / f.nr, 2) / 2 * 2, [&](int64_t begin, int64_t end) {
+      f.pack_b(end - begin, n, b + begin * b_row, b_row, b_col, 0, 1, packed + f.packed_b_elements(begin, f.nr));
+    });
+  } else {
+    parallel_for(panels, std::max<int64_t>(kPackTask / std::max<int64_t>(k * f.nr, 1), 1),
+                 [&](int64_t begin, int64_t end) { f.pack_b(k, n, b, b_row, b_col, begin, end, packed); });
+  }
+}
+
+// The part of a product with columns [n0, n0 + n) and [k0, k0 + k).
+template <class T>
+GemmArgs<T> part_of(const GemmArgs<T>& g, int64_t n0, int64_t n, int64_t k0, int64_t k) {
+  GemmArgs<T> part = g;
+  part.n = n, part.k = k;
+  part.a += k0 * g.a_col;
+  part.b += k0 * g.b_row + n0 * g.b_col;
+  part.c += n0 * g.c_col;
+  if (k0 > 0) part.beta = 1;
+  cpu::Epilogue<T>& e = part.epilogue;
+  if (k0 + k < g.k) e = {};
+  if (e.bias_per_column) e.bias_per_column += n0;
+  if (e.residual) e.residual += n0 * g.c_col;
+  if (e.gate) e.gate += n0 * g.c_col;
+  return part;
 }
 
 // Packs B, in chunks that bound the workspace, and multiplies with each.
 template <class T>
-void pack_and_run(const GemmArgs<T>& g, const GemmFunctions<T>& f) {
+void pack_b_and_run(const GemmArgs<T>& g, const GemmFunctions<T>& f) {
   const int64_t chunk_k = std::min(g.k, kMaxK);
-  const int64_t chunk_n =
-      std::min(g.n, std::max<int64_t>(kPackedElements / std::max<int64_t>(chunk_k, 1) / f.nr, 1) * f.nr);
+  const int64_t chunk_n = std::min(g.n, std::max<int64_t>(kPackedElements / chunk_k / f.nr, 1) * f.nr);
   Workspace packed(f.packed_b_elements(chunk_k, chunk_n) * sizeof(T));
   for (int64_t n0 = 0; n0 < g.n; n0 += chunk_n) {
     for (int64_t k0 = 0; k0 < g.k; k0 += chunk_k) {
-      GemmArgs<T> part = g;
-      part.n = std::min(chunk_n, g.n - n0), part.k = std::min(chunk_k, g.k - k0);
-      part.a += k0 * g.a_col;
-      part.b += k0 * g.b_row + n0 * g.b_col;
-      part.c += n0 * g.c_col;
-      if (k0 > 0) part.beta = 1;
-      if (k0 + part.k < g.k)
-        part.epilogue = {};
-      else
-        part.epilogue = at_column(g.epilogue, n0, g.c_col);
+      GemmArgs<T> part = part_of(g, n0, std::min(chunk_n, g.n - n0), k0, std::min(chunk_k, g.k - k0));
       pack_panels(f, part.k, part.n, part.b, g.b_row, g.b_col, packed.as<T>());
       part.packed_b = packed.as<T>();
       run_tasks(part, f);
@@ -200,22 +220,25 @@ template <class T>
 void gemm(const GemmArgs<T>& g, Precision precision) {
   if (g.m == 0 || g.n == 0) return;
   const GemmFunctions<T>& f = functions<T>(precision);
+  const bool full = &f == &functions<T>();
   if (g.packed_b) {
     run_tasks(g, f);
   } else if (g.k == 0) {
     run_tasks(g, functions<T>());
-  } else if (&f != &functions<T>()) {
-    pack_and_run(g, f);
+  } else if (!full) {
+    pack_b_and_run(g, f);
   } else if (g.n == 1 && matrix_times_vector(g)) {
   } else if (g.m == 1 && matrix_times_vector(transposed(g))) {
   } else if (g.m <= kVectorRows && g.b_row == 1 && g.b_col != 1) {
     for (int64_t i = 0; i < g.m; ++i) matrix_times_vector(transposed(row_of(g, i)));
-  } else if (g.b_col == 1 && g.m <= (aliases<T>(g.b_row) ? kAliasDirectRows : kDirectRows)) {
-    run_tasks(g, f);
-  } else if (g.b_row == 1 && g.c_col == 1 && g.m <= kTransposeRows && g.m <= g.n) {
+  } else if (g.b_row == 1 && g.b_col != 1 && g.c_col == 1 && g.m <= kTransposeRows && g.m <= g.n) {
     gemm(transposed(g), precision);
+  } else if (reads_b_directly(g)) {
+    run_tasks(g, f);
+  } else if (g.m >= kMinStripRows && g.n >= kMinStripColumns) {
+    run_tasks(g, f, true);
   } else {
-    pack_and_run(g, f);
+    pack_b_and_run(g, f);
   }
 }
 

@@ -30,7 +30,7 @@ int64_t k_block(int64_t k) {
   return blocks ? ((k + blocks - 1) / blocks + 1) / 2 * 2 : 0;
 }
 
-// A panel, as pack_panel makes it, rounded. Spills like it.
+// A panel, as pack_panel makes it, rounded. Up to a vector past its end is overwritten.
 template <bool kPairs>
 void pack_rounded(int64_t k, int width, const float* from, int64_t k_stride, int64_t j_stride, float* to, int step) {
   constexpr int L = kLanes<float>, kChunk = 32;

@@ -6,6 +6,9 @@
 namespace lanner::cpu::LANNER_ISA {
 namespace {
 
+// Panels of B that a block packs together: 4 x 64 KiB of the second-level cache, and long enough stretches of each row.
+constexpr int kGroup = 4;
+
 template <class T>
 int64_t packed_b_elements(int64_t k, int64_t n) {
   return (n + kNR<T> - 1) / kNR<T> * kNR<T> * k;
@@ -16,8 +19,9 @@ void pack_b(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, int6
             T* packed) {
   int64_t p = panel_begin;
   if (b_col == 1) {
-    // Several panels at a time, so that each row is read in stretches of 1 KiB rather than of a panel's width.
-    constexpr int kTogether = 1024 / (kNR<T> * static_cast<int>(sizeof(T)));
+    // Several panels at a time, so that each row is read in longer stretches than a panel's width (512 x 1024 from the
+    // third-level cache, rows 4 KiB apart: 9 to 4.5 cycles a vector).
+    constexpr int kTogether = kGroup;
     for (; p + kTogether <= panel_end && (p + kTogether) * kNR<T> <= n; p += kTogether) {
       const T* from = b + p * kNR<T>;
       T* to = packed + p * k * kNR<T>;
@@ -33,45 +37,34 @@ void pack_b(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, int6
   }
 }
 
-// K in blocks of one size, as near to kKC as that gives; 0 for K = 0.
+// K in blocks of one size, as near to the longest as that gives; 0 for K = 0.
 template <class T>
 int64_t k_block(const GemmArgs<T>& g) {
   const int64_t most = g.c_col == 1 ? kKC : kTransposedKC, blocks = (g.k + most - 1) / most;
   return blocks ? (g.k + blocks - 1) / blocks : 0;
 }
 
-// Workspace: the block of A, with the spill of its last row; then the cut-off panel of B.
+// Workspace: a group of panels of B, or the cut-off one.
 template <class T>
-int64_t packed_a_elements(int64_t rows, int64_t k, bool pack_a) {
-  return pack_a ? (rows * k + 2 * kLanes<T>) / kLanes<T> * kLanes<T> : 0;
-}
-template <class T>
-int64_t block_workspace_elements(const GemmArgs<T>& g, int64_t rows, bool pack_a) {
-  return packed_a_elements<T>(rows, k_block(g), pack_a) + (g.packed_b ? 0 : k_block(g) * kNR<T>);
+int64_t block_workspace_elements(const GemmArgs<T>& g, int64_t, bool pack_b) {
+  return g.packed_b ? 0 : (pack_b ? kGroup : 1) * k_block(g) * kNR<T>;
 }
 
 template <class T>
-void block(const GemmArgs<T>& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, bool pack_a, T* workspace) {
+void block(const GemmArgs<T>& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, bool packs_b, T* workspace) {
   constexpr int kN = kNR<T>;
   const int64_t rows = m1 - m0, kb = k_block(g);
   // Rows a multiple of 4 KiB apart lie in one set of the first-level cache, which has 8 or 12 ways: no more of them are
-  // read side by side (1024 x 32 x 1024: 14 rows 441 us, 8 rows 323).
-  const bool aliased = !pack_a && g.a_row * static_cast<int64_t>(sizeof(T)) % 4096 == 0;
-  const int height = panel_height(rows, aliased && kMR > 8 ? 8 : kMR);
-  const int wide = rows <= kWideRows && g.c_col == 1 && !pack_a ? kWidePanels[rows] : 0;
-  T* const cut_panel = workspace + packed_a_elements<T>(rows, kb, pack_a);
+  // read side by side (1024 x 32 x 1024: 14 rows 441 us, 8 rows 323; 512 x 784 x 1024: 10 rows 2 % better than 8).
+  const bool aliased = g.a_row * static_cast<int64_t>(sizeof(T)) % 4096 == 0;
+  const int height = panel_height(rows, aliased && kMR > 10 ? 10 : kMR);
+  const int wide = rows <= kWideRows && g.c_col == 1 && !packs_b ? kWidePanels[rows] : 0;
 
   int64_t k0 = 0;
   do {  // once also with K = 0, where C = epilogue(beta * C)
     const int64_t k = g.k - k0 < kb ? g.k - k0 : kb;
     const bool last = k0 + k == g.k;
-    const T* a = g.a + m0 * g.a_row + k0 * g.a_col;
-    int64_t a_row = g.a_row;
-    if (pack_a) {
-      pack_rows(rows, height, k, a, g.a_row, g.a_col, workspace);
-      a = workspace;
-      a_row = 1;
-    }
+    const T* const a = g.a + m0 * g.a_row + k0 * g.a_col;
     const auto out_at = [&](int64_t i, int64_t j, int here, int columns) {
       const T beta = k0 == 0 ? g.beta : T{1};
       T* const c = g.c + (m0 + i) * g.c_row + j * g.c_col;
@@ -82,29 +75,34 @@ void block(const GemmArgs<T>& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
     int64_t j = n0;
     for (; wide && j + wide * kN <= n1; j += wide * kN) {
       const T* b = g.packed_b ? g.packed_b + j * g.k + k0 * kN : g.b + k0 * g.b_row + j;
-      kWideKernels<T>[rows](k, a, a_row, g.a_col, b, g.packed_b ? kN : g.b_row, g.packed_b ? g.k * kN : kN,
+      kWideKernels<T>[rows](k, a, g.a_row, g.a_col, b, g.packed_b ? kN : g.b_row, g.packed_b ? g.k * kN : kN,
                             out_at(0, j, static_cast<int>(rows), wide * kN));
     }
-    for (; j < n1; j += kN) {
-      const int columns = n1 - j < kN ? static_cast<int>(n1 - j) : kN;
+    // A group of panels, each of which every tile's rows meet. A group is one panel unless B is packed here.
+    for (int64_t group; j < n1; j += group) {
+      group = n1 - j < kN ? n1 - j : kN;
       const T* b;
       int64_t b_step = kN;
       if (g.packed_b) {
         b = g.packed_b + j * g.k + k0 * kN;
-      } else if (columns == kN) {
+      } else if (packs_b) {
+        group = n1 - j < kGroup * kN ? n1 - j : kGroup * kN;
+        pack_b(k, group, g.b + k0 * g.b_row + j * g.b_col, g.b_row, g.b_col, 0, (group + kN - 1) / kN, workspace);
+        b = workspace;
+      } else if (group == kN) {
         b = g.b + k0 * g.b_row + j;
         b_step = g.b_row;
       } else {
-        pack_panel(k, columns, g.b + k0 * g.b_row + j * g.b_col, g.b_row, g.b_col, cut_panel, kN);
-        b = cut_panel;
+        pack_panel(k, static_cast<int>(group), g.b + k0 * g.b_row + j * g.b_col, g.b_row, g.b_col, workspace, kN);
+        b = workspace;
       }
       for (int64_t i = 0; i < rows; i += height) {
         const int here = rows - i < height ? static_cast<int>(rows - i) : height;
-        const TileOut<T> out = out_at(i, j, here, columns);
-        if (pack_a)
-          tile<T>(k, a + i * k, 1, here, b, b_step, out);
-        else
-          tile<T>(k, a + i * a_row, a_row, g.a_col, b, b_step, out);
+        for (int64_t q = 0; q < group; q += kN) {
+          const int columns = group - q < kN ? static_cast<int>(group - q) : kN;
+          const TileOut<T> out = out_at(i, j + q, here, columns);
+          tile<T>(k, a + i * g.a_row, g.a_row, g.a_col, b + q * k, b_step, out);
+        }
       }
     }
     k0 += k;

@@ -104,15 +104,15 @@ LANNER_INLINE V<T> finish_vector(V<T> x, const Epilogue<T>& e, int64_t row, int6
   return x;
 }
 
-// Stores `buffer`, whose rows are `step` apart and which already holds alpha * a b, to a C with contiguous rows.
+// Stores `buffer`, whose rows are kNR<T> apart and which already holds alpha * a b, to a C with contiguous rows.
 template <class T>
-void finish_rows(const T* buffer, int step, const TileOut<T>& out) {
+void finish_rows(const T* buffer, const TileOut<T>& out) {
   constexpr int L = kLanes<T>;
   for (int i = 0; i < out.rows; ++i) {
     for (int j = 0; j < out.columns; j += L) {
       const int64_t at = i * out.c_row + j;
       const int n = out.columns - j < L ? out.columns - j : L;
-      V<T> x = load(buffer + i * step + j);
+      V<T> x = load(buffer + i * kNR<T> + j);
       if (out.beta != 0) x += out.beta * (n == L ? load(out.c + at) : load_n(out.c + at, n));
       x = finish_vector(x, out.epilogue, i, j, at, n);
       n == L ? store(out.c + at, x) : store_n(out.c + at, x, n);
@@ -120,29 +120,57 @@ void finish_rows(const T* buffer, int step, const TileOut<T>& out) {
   }
 }
 
+// The same to a C with contiguous columns: squares are transposed in registers, and a vector runs down a column.
+template <class T>
+void finish_columns(const T* buffer, const TileOut<T>& out) {
+  constexpr int L = kLanes<T>;
+  const Epilogue<T>& e = out.epilogue;
+  for (int i = 0; i < out.rows; i += L) {
+    const int n = out.rows - i < L ? out.rows - i : L;
+    const auto take = [&](const T* p) { return n == L ? load(p) : load_n(p, n); };
+    for (int j = 0; j < out.columns; j += L) {
+      V<T> x[L];
+#pragma GCC unroll 16
+      for (int q = 0; q < L; ++q) x[q] = q < n ? load(buffer + (i + q) * kNR<T> + j) : V<T>{};
+      transpose<T>(x);
+      const int columns = out.columns - j;
+      const int64_t at = i + j * out.c_col;
+#define LANNER_EACH_COLUMN _Pragma("GCC unroll 16") for (int q = 0; q < L; ++q) if (q < columns)
+      if (out.beta != 0) {
+        LANNER_EACH_COLUMN x[q] += out.beta * take(out.c + at + q * out.c_col);
+      }
+      if (e.bias_per_column) {
+        LANNER_EACH_COLUMN x[q] += e.bias_per_column[j + q];
+      }
+      if (e.bias_per_row) {
+        const V<T> bias = take(e.bias_per_row + i);
+        LANNER_EACH_COLUMN x[q] += bias;
+      }
+      if (e.residual) {
+        LANNER_EACH_COLUMN x[q] += take(e.residual + at + q * out.c_col);
+      }
+      if (e.activation == Activation::Relu) {
+        LANNER_EACH_COLUMN x[q] = relu_of(x[q]);
+      } else if (e.activation == Activation::LeakyRelu) {
+        LANNER_EACH_COLUMN x[q] = leaky_relu_of(x[q], e.slope);
+      }
+      if (e.gate) {
+        LANNER_EACH_COLUMN x[q] = gated(x[q], take(e.gate + at + q * out.c_col), e.gate_slope);
+      }
+      LANNER_EACH_COLUMN n == L ? store(out.c + at + q * out.c_col, x[q])
+                                : store_n(out.c + at + q * out.c_col, x[q], n);
+#undef LANNER_EACH_COLUMN
+    }
+  }
+}
+
 // The tiles that are cut off at C's edge, and those whose columns are not next to each other.
 template <class T>
 [[gnu::noinline]] void finish(const T* buffer, const TileOut<T>& out) {
-  constexpr int L = kLanes<T>, kStep = (kMR + L - 1) / L * L;
   if (out.c_col == 1) {
-    finish_rows(buffer, kNR<T>, out);
+    finish_rows(buffer, out);
   } else if (out.c_row == 1) {
-    alignas(64) T turned[kNR<T> * kStep];
-    for (int i = 0; i < out.rows; i += L) {
-      for (int j = 0; j < out.columns; j += L) {
-        V<T> rows[L];
-#pragma GCC unroll 16
-        for (int q = 0; q < L; ++q) rows[q] = i + q < out.rows ? load(buffer + (i + q) * kNR<T> + j) : V<T>{};
-        transpose<T>(rows);
-#pragma GCC unroll 16
-        for (int q = 0; q < L; ++q) store(turned + (j + q) * kStep + i, rows[q]);
-      }
-    }
-    TileOut<T> t = out;
-    t.rows = out.columns, t.columns = out.rows;
-    t.c_row = out.c_col, t.c_col = 1;
-    t.epilogue.bias_per_column = out.epilogue.bias_per_row, t.epilogue.bias_per_row = out.epilogue.bias_per_column;
-    finish_rows(turned, kStep, t);
+    finish_columns(buffer, out);
   } else {
     for (int i = 0; i < out.rows; ++i) {
       for (int j = 0; j < out.columns; ++j) {

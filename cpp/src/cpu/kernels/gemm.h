@@ -28,17 +28,16 @@ struct GemmFunctions {
   int mr, nr;  // rows and columns of the tile of C that is held in registers
   int kc;      // K is walked in blocks of kc
 
-  // B packed: panels of nr columns, each k x nr contiguous, row k at k * nr; columns past n are zero. `block` needs B
-  // packed unless b_col is 1, and then for its columns past the last multiple of nr only (it packs those itself).
+  // B packed: panels of nr columns, each k x nr contiguous, row k at k * nr; columns past n are zero.
   int64_t (*packed_b_elements)(int64_t k, int64_t n);
   // Packs the panels [panel_begin, panel_end) to where they belong in `packed`.
   void (*pack_b)(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, int64_t panel_begin, int64_t panel_end,
                  T* packed);
 
-  // C[m0:m1, n0:n1]; n0 is a multiple of nr, and so is n1 unless it is n. `pack_a` copies A to the workspace first,
-  // in the order in which it is read: worth it where each element of A is used for several panels of B.
-  int64_t (*block_workspace_elements)(const GemmArgs<T>& g, int64_t rows, bool pack_a);
-  void (*block)(const GemmArgs<T>& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, bool pack_a, T* workspace);
+  // C[m0:m1, n0:n1]; n0 is a multiple of nr, and so is n1 unless it is n. `packs_b` copies B to the workspace first, some
+  // panels at a time: needed where b_col is not 1, and worth it where many rows meet each panel.
+  int64_t (*block_workspace_elements)(const GemmArgs<T>& g, int64_t rows, bool packs_b);
+  void (*block)(const GemmArgs<T>& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, bool packs_b, T* workspace);
 
   // y[r0:r1] = epilogue(alpha * M x + beta * y), M [rows, columns] with one of its strides 1; args: a = M, m = rows,
   // k = columns, b = x with stride b_row, c = y with stride c_row. n is 1.
@@ -48,7 +47,8 @@ struct GemmFunctions {
 struct GemmKernels {
   GemmFunctions<float> f32;
   GemmFunctions<double> f64;
-  // Operands rounded to bfloat16, sums in float32; always with packed_b, of their own making, and A packed; no gemv.
+  // Operands rounded to bfloat16, sums in float32; always with packed_b, of their own making; A is packed
+  // by `block`; no gemv.
   // Pairs: where the processor has AVX-512 BF16; null for other instruction sets.
   const GemmFunctions<float>*bf16_rounded, *bf16_pairs;
   // C[m0:m1, :] += A B modulo 2^bits, C row-major; the element size in bytes is the index's power of two. Signed and
