@@ -8,14 +8,15 @@ namespace lanner::cpu::LANNER_ISA {
 namespace {
 
 // to[s * step + j] = from[s * k_stride + j * j_stride] for s < k and j < width; zero for width <= j < step. Whole
-// vectors are stored: what spills over a row's end is overwritten by the next row, and only the last row's last vector is
-// cut off. So nothing past to[k * step] is written.
+// vectors are stored: what spills over a row's end is overwritten by the next rows, and what would pass to[k * step] is
+// cut off.
 template <class T>
 void pack_panel(int64_t k, int width, const T* from, int64_t k_stride, int64_t j_stride, T* to, int step) {
   constexpr int L = kLanes<T>;
   const int last = (step - 1) / L * L;
   const auto put = [&](int64_t s, int j, V<T> x) {
-    s + 1 == k&& j == last ? store_n(to + s * step + j, x, step - j) : store(to + s * step + j, x);
+    const int64_t left = (k - s) * step - j;
+    left < L ? store_n(to + s * step + j, x, left) : store(to + s * step + j, x);
   };
   if (j_stride == 1 && width == kNR<T> && step == kNR<T>) {
     for (int64_t s = 0; s < k; ++s)
@@ -78,7 +79,8 @@ void pack_rows(int64_t rows, int height, int64_t k, const T* a, int64_t a_row, i
         T* at = to + i * k + s * height;
         for (int q = 0; q < kTogether; ++q, from += height, at += height * k) {
           for (int j = 0; j < last; j += L) store(at + j, load(from + j));
-          s + 1 < k ? store(at + last, load(from + last)) : store_n(at + last, load(from + last), height - last);
+          (k - s) * height >= last + L ? store(at + last, load(from + last))
+                                       : store_n(at + last, load(from + last), height - last);
         }
       }
     }

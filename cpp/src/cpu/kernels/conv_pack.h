@@ -28,13 +28,7 @@ LANNER_INLINE void each_tap(const Plan<T>& p, int64_t phase, F f) {
 // to[s * width + j] = from[s + j * step] for s < k and j < height, zero for the other j.
 template <class T>
 void pack_columns(int64_t k, int height, const T* from, int64_t step, T* to, int width) {
-  // A row that pack_panel stores spills into the next ones; the last must not spill into the next panel, which another
-  // call may have written.
-  constexpr int L = kLanes<T>;
-  const int64_t safe = larger(0, k - ceil_div(ceil_div(width, L) * L - width, width));
-  pack_panel(safe, height, from, 1, step, to, width);
-  for (int64_t s = safe; s < k; ++s)
-    for (int j = 0; j < width; ++j) to[s * width + j] = j < height ? from[s + j * step] : T{0};
+  pack_panel(k, height, from, 1, step, to, width);
 }
 
 // Group by group, phase by phase, panel by panel: [k, channels], with k = (c, tap).
