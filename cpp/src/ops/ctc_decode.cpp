@@ -50,37 +50,51 @@ struct Frames {
 struct Prefix {
   int64_t parent, label;
   double blank = kNever, other = kNever, next_blank = kNever, next_other = kNever;
-  double total() const { return log_sum(blank, other); }
+  double total = kNever;  // of both
+
+  void forget() { blank = other = total = kNever; }
 };
 
 class BeamSearch {
  public:
   BeamSearch(int64_t classes, int64_t blank) : classes_(classes), blank_(blank) {
     tree_.push_back({-1, -1, 0.0});
+    tree_[0].total = 0;
     beam_.push_back(0);
   }
 
   void read(const double* log_probs, int64_t width) {
     reached_.clear();
+    // What the prefixes of a full beam have without a new label: a longer one with less will not be kept. That is sure of
+    // those that are new, which come from one prefix alone.
+    double least = static_cast<int64_t>(beam_.size()) < width ? kNever : -kNever;
     for (const int64_t p : beam_) {
-      const double blank = tree_[p].blank, other = tree_[p].other, total = log_sum(blank, other);
-      if (total == kNever) continue;
+      const double other = tree_[p].other, total = tree_[p].total;
+      const double again = tree_[p].label < 0 ? kNever : other + log_probs[tree_[p].label];
       add(p, &Prefix::next_blank, total + log_probs[blank_]);
+      add(p, &Prefix::next_other, again);
+      least = std::min(least, log_sum(total + log_probs[blank_], again));
+    }
+    for (const int64_t p : beam_) {
+      const double blank = tree_[p].blank, total = tree_[p].total;
       const int64_t last = tree_[p].label;
       for (int64_t label = 0; label < classes_; ++label) {
-        if (label == blank_ || log_probs[label] == kNever) continue;
-        if (label == last) {
-          add(p, &Prefix::next_other, other + log_probs[label]);
-          if (blank != kNever) add(child(p, label), &Prefix::next_other, blank + log_probs[label]);
-        } else {
-          add(child(p, label), &Prefix::next_other, total + log_probs[label]);
-        }
+        const double longer = (label == last ? blank : total) + log_probs[label];
+        if (label != blank_ && longer != kNever && longer >= least) add(child(p, label), &Prefix::next_other, longer);
       }
     }
-    for (const int64_t p : beam_) tree_[p].blank = tree_[p].other = kNever;
+    // Of those that are in the beam themselves, the little that was left out above.
+    for (const int64_t p : beam_) {
+      const int64_t parent = tree_[p].parent, label = tree_[p].label;
+      if (parent < 0) continue;
+      const double longer =
+          (label == tree_[parent].label ? tree_[parent].blank : tree_[parent].total) + log_probs[label];
+      if (longer < least) add(p, &Prefix::next_other, longer);
+    }
+    for (const int64_t p : beam_) tree_[p].forget();
     for (const int64_t p : reached_) {
       Prefix& n = tree_[p];
-      n.blank = n.next_blank, n.other = n.next_other;
+      n.blank = n.next_blank, n.other = n.next_other, n.total = log_sum(n.blank, n.other);
       n.next_blank = n.next_other = kNever;
     }
     beam_.swap(reached_);
@@ -91,7 +105,7 @@ class BeamSearch {
     std::vector<ops::CtcHypothesis> found;
     for (const int64_t p : beam_) {
       if (static_cast<int64_t>(found.size()) == top) break;
-      ops::CtcHypothesis h{{}, tree_[p].total()};
+      ops::CtcHypothesis h{{}, tree_[p].total};
       for (int64_t n = p; tree_[n].parent >= 0; n = tree_[n].parent) h.labels.push_back(tree_[n].label);
       std::reverse(h.labels.begin(), h.labels.end());
       found.push_back(std::move(h));
@@ -102,7 +116,8 @@ class BeamSearch {
  private:
   void add(int64_t p, double Prefix::*what, double log_prob) {
     Prefix& n = tree_[p];
-    if (n.next_blank == kNever && n.next_other == kNever && log_prob != kNever) reached_.push_back(p);
+    if (log_prob == kNever) return;
+    if (n.next_blank == kNever && n.next_other == kNever) reached_.push_back(p);
     n.*what = log_sum(n.*what, log_prob);
   }
   int64_t child(int64_t p, int64_t label) {
@@ -113,13 +128,12 @@ class BeamSearch {
   // The `width` most probable, best first; of equals the one found first.
   void keep(int64_t width) {
     const auto better = [&](int64_t a, int64_t b) {
-      const double x = tree_[a].total(), y = tree_[b].total();
+      const double x = tree_[a].total, y = tree_[b].total;
       return x != y ? x > y : a < b;
     };
     if (static_cast<int64_t>(beam_.size()) > width) {
       std::nth_element(beam_.begin(), beam_.begin() + width, beam_.end(), better);
-      for (size_t i = static_cast<size_t>(width); i < beam_.size(); ++i)
-        tree_[beam_[i]].blank = tree_[beam_[i]].other = kNever;
+      for (size_t i = static_cast<size_t>(width); i < beam_.size(); ++i) tree_[beam_[i]].forget();
       beam_.resize(static_cast<size_t>(width));
     }
     std::sort(beam_.begin(), beam_.end(), better);
