@@ -22,6 +22,7 @@ using namespace lanner;
 struct Layer {
   const char* name;
   int64_t n, groups, c, m, size, kernel, stride, pad;  // c and m: channels of one group
+  cpu::ConvOperands operands = cpu::ConvOperands::Full;
 };
 const Layer kLayers[] = {
     {"lenet5_1", 64, 1, 1, 6, 28, 5, 1, 2},        {"lenet5_2", 64, 1, 6, 16, 14, 5, 1, 0},
@@ -38,7 +39,7 @@ const Layer kLayers[] = {
 
 cpu::ConvGeometry geometry_of(const Layer& l) {
   cpu::ConvGeometry g;
-  g.n = l.n, g.groups = l.groups, g.c = l.c, g.m = l.m;
+  g.n = l.n, g.groups = l.groups, g.c = l.c, g.m = l.m, g.operands = l.operands;
   for (int d = 1; d < 3; ++d) {
     g.in[d] = l.size, g.kernel[d] = l.kernel, g.stride[d] = l.stride, g.pad[d] = l.pad;
     g.out[d] = (l.size + 2 * l.pad - l.kernel) / l.stride + 1;
@@ -84,11 +85,12 @@ void output(benchmark::State& state, const Layer& layer, cpu::ConvPass pass, con
   cpu::ConvArgs<float> args;
   args.geometry = g, args.pass = pass, args.packed = f.packed_elements(g, pass) > 0 ? packed.f32() : t.w.f32();
   args.src = (forward ? t.x : t.y).f32(), args.dst = (forward ? t.y : t.x).f32();
-  const Buffer shared(f.share ? 4 * f.shared_elements(g, pass) : 0);
+  const int64_t shared_elements = f.share ? f.shared_elements(g, pass) : 0;
+  const Buffer shared(4 * shared_elements);
   args.shared = shared.f32();
   for (auto _ : state) {
     f.pack(g, pass, t.w.f32(), 0, f.pack_items(g, pass), packed.f32());
-    if (f.share && f.shared_elements(g, pass) > 0) f.share(args, 0, f.shared_items(g, pass), workspace.data.get());
+    if (shared_elements > 0) f.share(args, 0, f.shared_items(g, pass), workspace.data.get());
     f.run(args, 0, f.tasks(g, pass), workspace.data.get());
   }
   report_one_thread(state, g);
@@ -120,30 +122,35 @@ void conv2d(benchmark::State& state, const Layer& layer) {
   roof::flops(state, flops_of(geometry_of(layer)));
 }
 
-const char* const kWays[] = {"direct",  "winograd2", "winograd4", "pointwise", "samples",
-                             "columns", "split",     "gather",    "depthwise", "fresh"};
+const char* const kWays[] = {"direct", "winograd2", "winograd4", "pointwise", "samples", "columns",
+                             "split",  "gather",    "depthwise", "fresh",     "amx"};
 
 const bool registered = [] {
   const cpu::ConvWays<float>& ways = cpu::kernels().conv->f32;
-  for (const Layer& layer : kLayers) {
-    const std::string name = layer.name;
-    const cpu::ConvGeometry g = geometry_of(layer);
-    for (int i = 0; i < cpu::kConvWays; ++i) {
-      const std::string end = "/" + name + "/" + kWays[i];
-      if (const auto* f = ways.output[i]) {
-        for (const auto pass : {cpu::ConvPass::Forward, cpu::ConvPass::InputGrad})
-          if (std::isfinite(f->cost(g, pass, false)))
-            benchmark::RegisterBenchmark(((pass == cpu::ConvPass::Forward ? "forward" : "input_grad") + end).c_str(),
-                                         [layer, pass, f](benchmark::State& s) { output(s, layer, pass, *f); })
-                ->UseRealTime();
+  for (const bool bf16 : {false, true})
+    for (Layer layer : kLayers) {
+      const std::string name = layer.name, precision = bf16 ? "/bf16" : "";
+      if (bf16)
+        layer.operands = cpu::has_amx()          ? cpu::ConvOperands::Tiles
+                         : cpu::has_bf16_pairs() ? cpu::ConvOperands::Pairs
+                                                 : cpu::ConvOperands::Rounded;
+      const cpu::ConvGeometry g = geometry_of(layer);
+      for (int i = 0; i < cpu::kConvWays; ++i) {
+        const std::string end = "/" + name + "/" + kWays[i] + precision;
+        if (const auto* f = ways.output[i]) {
+          for (const auto pass : {cpu::ConvPass::Forward, cpu::ConvPass::InputGrad})
+            if (std::isfinite(f->cost(g, pass, false)))
+              benchmark::RegisterBenchmark(((pass == cpu::ConvPass::Forward ? "forward" : "input_grad") + end).c_str(),
+                                           [layer, pass, f](benchmark::State& s) { output(s, layer, pass, *f); })
+                  ->UseRealTime();
+        }
+        if (const auto* f = ways.weight[i]; f && std::isfinite(f->cost(g)))
+          benchmark::RegisterBenchmark(("weight_grad" + end).c_str(), [layer, f](benchmark::State& s) {
+            weight(s, layer, *f);
+          })->UseRealTime();
       }
-      if (const auto* f = ways.weight[i]; f && std::isfinite(f->cost(g)))
-        benchmark::RegisterBenchmark(("weight_grad" + end).c_str(), [layer, f](benchmark::State& s) {
-          weight(s, layer, *f);
-        })->UseRealTime();
+      if (!bf16) benchmark::RegisterBenchmark(("conv2d/" + name).c_str(), conv2d, layer)->UseRealTime();
     }
-    benchmark::RegisterBenchmark(("conv2d/" + name).c_str(), conv2d, layer)->UseRealTime();
-  }
   return true;
 }();
 

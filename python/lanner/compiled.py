@@ -312,6 +312,10 @@ def compile(
 
     ``precision="bf16"`` computes matrix products and convolutions of bfloat16 operands, added up in float32; tensors
     stay float32. Within ``detect_anomaly`` the function runs op by op.
+
+    A convolution can be computed in several ways, which differ in the last bits. With ``LANNER_AUTOTUNE=1`` in the
+    environment those that should take about as long are timed, once for a shape; what is found is kept in
+    ``~/.cache/lanner``, so that the next run takes the same way. Without it an estimate decides, always alike.
     """
     if function is None:
         return lambda f: Compiled(f, precision, cache_size)

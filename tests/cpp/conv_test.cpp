@@ -10,8 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "core/half.h"
 #include "cpu/dispatch.h"
 #include "cpu/kernels/conv.h"
+#include "cpu/kernels/gemm.h"
 #include "ops/op.h"
 
 namespace lanner::cpu {
@@ -180,6 +182,7 @@ std::vector<double> finished(std::vector<double> v, const Epilogue<T>& e) {
   return v;
 }
 
+constexpr int kAmxWay = 10;
 // What the ways other than the direct sum (way 1: Winograd, 2 x 2; way 2: 4 x 4; way 6:
 // stride 2; way 9: 4 x 4 again) add to the error, in sums of `terms`.
 double growth(int way) { return way == 1 ? 9 : way == 2 ? 69 : way == 6 ? 45 : way == 9 ? 69 : 1; }
@@ -235,11 +238,22 @@ void test_weight(const ConvWeightFunctions<T>& f, double growth, const ConvGeome
 }
 
 template <class T>
-void test_spec(const KernelTable& table, const Spec& spec, const std::string& what) {
-  const ConvGeometry g = geometry_of(spec);
+void round_operands(std::vector<T>* values, ConvOperands operands) {
+  if (operands == ConvOperands::Full) return;
+  for (T& x : *values) x = static_cast<T>(to_float(to_bfloat16(static_cast<float>(x))));
+}
+
+// The reference sees operands that are rounded as they are by the kernels.
+template <class T>
+void test_spec(const KernelTable& table, const Spec& spec, const std::string& what,
+               ConvOperands operands = ConvOperands::Full) {
+  ConvGeometry g = geometry_of(spec);
+  g.operands = operands;
   const int64_t xs = g.n * g.groups * g.c * volume(g.in), ys = g.n * g.groups * g.m * volume(g.out);
   const int64_t ws = g.groups * g.m * g.c * volume(g.kernel);
-  const auto x = random_values<T>(xs, 1), w = random_values<T>(ws, 2), dy = random_values<T>(ys, 3);
+  const auto whole_x = random_values<T>(xs, 1), whole_w = random_values<T>(ws, 2), whole_dy = random_values<T>(ys, 3);
+  auto x = whole_x, w = whole_w, dy = whole_dy;
+  for (auto* values : {&x, &w, &dy}) round_operands(values, operands);
   const auto bias = random_values<T>(g.groups * g.m, 4), input_bias = random_values<T>(g.groups * g.c, 5);
 
   std::vector<double> y(static_cast<size_t>(ys)), dx(static_cast<size_t>(xs)), dw(static_cast<size_t>(ws));
@@ -254,13 +268,23 @@ void test_spec(const KernelTable& table, const Spec& spec, const std::string& wh
   for (int way = 0; way < kConvWays; ++way) {
     const std::string name = what + " way " + std::to_string(way);
     const ConvFunctions<T>* const output = ways_of<T>(table).output[way];
+    if (way == kAmxWay && !has_amx()) continue;
+    if (paired(operands) && !table.gemm->bf16_pairs) continue;  // no more than the imitation of AMX runs there
     if (output && std::isfinite(output->cost(g, ConvPass::Forward, false)))
-      test_output(*output, growth(way), g, ConvPass::Forward, x, w, bias, y, name + " forward");
+      test_output(*output, growth(way), g, ConvPass::Forward, whole_x, whole_w, bias, y, name + " forward");
     if (output && std::isfinite(output->cost(g, ConvPass::InputGrad, false)))
-      test_output(*output, growth(way), g, ConvPass::InputGrad, dy, w, input_bias, dx, name + " input gradient");
+      test_output(*output, growth(way), g, ConvPass::InputGrad, whole_dy, whole_w, input_bias, dx,
+                  name + " input gradient");
     const ConvWeightFunctions<T>* const weight = ways_of<T>(table).weight[way];
     if (weight && std::isfinite(weight->cost(g)))
-      test_weight(*weight, growth(way), g, x, dy, dw, name + " weight gradient");
+      test_weight(*weight, growth(way), g, whole_x, whole_dy, dw, name + " weight gradient");
+  }
+  if constexpr (sizeof(T) == 4) {
+    const ConvFunctions<float>& amx = *table.conv->amx_plain;
+    if (std::isfinite(amx.cost(g, ConvPass::Forward, false)))
+      test_output(amx, 1, g, ConvPass::Forward, whole_x, whole_w, bias, y, what + " amx forward");
+    if (std::isfinite(amx.cost(g, ConvPass::InputGrad, false)))
+      test_output(amx, 1, g, ConvPass::InputGrad, whole_dy, whole_w, input_bias, dx, what + " amx input gradient");
   }
 }
 
@@ -272,6 +296,10 @@ TEST_P(Conv, MatchesNaive) {
     const std::string what = std::string(table->isa) + " spec " + std::to_string(i);
     test_spec<float>(*table, kSpecs[i], what + " float32");
     test_spec<double>(*table, kSpecs[i], what + " float64");
+    test_spec<float>(*table, kSpecs[i], what + " rounded", ConvOperands::Rounded);
+    const bool avx512 = table->gemm->bf16_pairs != nullptr;
+    if (avx512 && has_bf16_pairs()) test_spec<float>(*table, kSpecs[i], what + " pairs", ConvOperands::Pairs);
+    if (!avx512 || has_bf16_pairs()) test_spec<float>(*table, kSpecs[i], what + " tiles", ConvOperands::Tiles);
   }
 }
 

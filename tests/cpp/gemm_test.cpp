@@ -273,6 +273,48 @@ TEST_P(EachIsa, BFloat16) {
         }
 }
 
+// The kernels for AMX as they are called by gemm, one block after another: on plain arithmetic everywhere, and on the tiles
+// themselves where the processor has them.
+TEST_P(EachIsa, BFloat16OnTiles) {
+  const cpu::GemmKernels& kernels = *cpu::kernels().gemm;
+  if (kernels.bf16_pairs && !cpu::has_bf16_pairs()) GTEST_SKIP() << "packs with AVX-512 BF16, which is not here";
+  for (const cpu::GemmFunctions<float>* f : {kernels.bf16_amx_plain, cpu::has_amx() ? kernels.bf16_amx : nullptr}) {
+    if (!f) continue;
+    for (auto [m, n, k] :
+         {Sizes{1, 1, 1}, Sizes{1, 1, 0}, Sizes{16, 16, 32}, Sizes{32, 32, 64}, Sizes{33, 65, 31}, Sizes{15, 17, 33},
+          Sizes{48, 48, 100}, Sizes{5, 40, 1024}, Sizes{70, 31, 1100}, Sizes{17, 16, 2051}})
+      for (Layout a : {Layout::Rows, Layout::Columns, Layout::Strided})
+        for (Layout b : {Layout::Rows, Layout::Columns})
+          for (bool turned : {false, true}) {
+            Problem<float> p(m, n, k, a, b);
+            const std::vector<float> whole_a = p.a, whole_b = p.b;
+            round_to_bfloat16(&p.a);
+            round_to_bfloat16(&p.b);
+            p.g.alpha = 0.5f, p.g.beta = 2;
+            if (turned) p.g.c_row = 1, p.g.c_col = m;
+            p.g.epilogue.bias_per_column = p.bias.data();
+            p.g.epilogue.activation = cpu::Activation::LeakyRelu;
+            p.g.epilogue.slope = 0.25f;
+            p.g.epilogue.residual = p.residual.data();
+            p.g.epilogue.gate = p.gate.data();
+            p.check([&](cpu::GemmArgs<float> g) {
+              g.a = whole_a.data(), g.b = whole_b.data();
+              std::vector<float> packed(static_cast<size_t>(f->packed_b_elements(k, n)), NAN);
+              const int64_t panels = (n + f->nr - 1) / f->nr;
+              for (int64_t i = panels; i-- > 0;) f->pack_b(k, n, g.b, g.b_row, g.b_col, i, i + 1, packed.data());
+              g.packed_b = packed.data();
+              for (int64_t m0 = 0; m0 < m; m0 += 40)
+                for (int64_t n0 = 0; n0 < n; n0 += f->nr) {
+                  const int64_t m1 = std::min(m, m0 + 40), n1 = std::min(n, n0 + f->nr);
+                  std::vector<float> workspace(static_cast<size_t>(f->block_workspace_elements(g, m1 - m0, false)),
+                                               NAN);
+                  f->block(g, m0, m1, n0, n1, false, workspace.data());
+                }
+            });
+          }
+  }
+}
+
 TEST_P(EachIsa, BFloat16KeepsInfinityAndNan) {
   Problem<float> p(3, 40, 5);
   const uint32_t nan_of_ones = 0x7fffffff;  // rounding up would carry into the sign

@@ -21,7 +21,11 @@ std::string show_config() {
 #endif
        << "\ninstruction set: " << isa() << " (available:";
   for (const cpu::KernelTable* table : cpu::available()) text << ' ' << table->isa;
-  text << ")\nthreads: " << num_threads() << "\nCUDA: not in this build\n";
+  text << ")\nbfloat16 products: "
+       << (cpu::has_amx()          ? "AMX"
+           : cpu::has_bf16_pairs() ? "AVX-512 BF16"
+                                   : "rounded operands, multiplied as float32")
+       << "\nthreads: " << num_threads() << "\nCUDA: not in this build\n";
   return text.str();
 }
 

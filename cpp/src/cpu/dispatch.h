@@ -14,6 +14,13 @@ const KernelTable& kernels();
 // The tables that this machine can run, slowest first: "baseline", "avx2", "avx512" or "baseline", "neon".
 const std::vector<const KernelTable*>& available();
 
+// Whether bfloat16 products may use the kernels that multiply pairs (AVX-512 BF16): the table in use has them, and the
+// processor runs them.
+bool has_bf16_pairs();
+
+// Whether they may use AMX tiles: likewise, and the system has allowed it to this process.
+bool has_amx();
+
 // Switches the table, for tests; throws Error for a name that is not available.
 void set_isa(const std::string& name);
 

@@ -170,9 +170,14 @@ namespace {
 cpu::ConvGeometry geometry_of(const Run& r) {
   const Shape &a = r.in[0].shape(), &b = r.in[1].shape(), &out = r.out[0].shape();
   const auto& attrs = r.attrs.get<ConvAttrs>();
-  if (r.op == Op::Conv) return geometry_of(attrs, a, b, out);
-  if (r.op == Op::ConvInputGrad) return geometry_of(attrs, out, b, a);
-  return geometry_of(attrs, a, out, b);
+  cpu::ConvGeometry g = r.op == Op::Conv            ? geometry_of(attrs, a, b, out)
+                        : r.op == Op::ConvInputGrad ? geometry_of(attrs, out, b, a)
+                                                    : geometry_of(attrs, a, out, b);
+  if (r.precision == Precision::BFloat16 && r.out[0].dtype() == DType::Float32)
+    g.operands = cpu::has_amx()          ? cpu::ConvOperands::Tiles
+                 : cpu::has_bf16_pairs() ? cpu::ConvOperands::Pairs
+                                         : cpu::ConvOperands::Rounded;
+  return g;
 }
 
 void run_pass(const Run& r, cpu::ConvPass pass) {

@@ -7,6 +7,7 @@
 #include "cpu/dispatch.h"
 #include "cpu/kernels/conv.h"
 #include "lanner/parallel.h"
+#include "ops/conv_tuning.h"
 #include "ops/epilogue.h"
 #include "ops/packed.h"
 #include "ops/window.h"
@@ -21,21 +22,13 @@ inline int64_t grain_of(double cost, int64_t parts, double slice) {
 constexpr double kPlannedSlice = 25000;
 inline int64_t grain_of(double cost, int64_t parts) { return grain_of(cost, parts, kSliceFlops / 32); }
 
-template <class T>
-const cpu::ConvWays<T>& conv_ways() {
-  if constexpr (sizeof(T) == 4)
-    return cpu::kernels().conv->f32;
-  else
-    return cpu::kernels().conv->f64;
-}
-
 template <class Functions, class Cost>
-const Functions* cheapest(const Functions* const (&ways)[cpu::kConvWays], Cost cost_of, double* cost) {
-  const Functions* best = ways[0];
-  *cost = cost_of(*best);
+int cheapest(const Functions* const (&ways)[cpu::kConvWays], Cost cost_of) {
+  int best = 0;
+  double least = cost_of(*ways[0]);
   for (int i = 1; i < cpu::kConvWays; ++i) {
     if (!ways[i]) continue;
-    if (const double c = cost_of(*ways[i]); c < *cost) best = ways[i], *cost = c;
+    if (const double c = cost_of(*ways[i]); c < least) best = i, least = c;
   }
   return best;
 }
@@ -51,11 +44,16 @@ cpu::Epilogue<T> conv_epilogue(const Run& r) {
 template <class T>
 class ConvJob {
  public:
+  // `planned`: of a plan's step, for which the ways may be measured (conv_tuning.cpp).
   ConvJob(const cpu::ConvGeometry& g, cpu::ConvPass pass, bool keeps_weight, bool planned = false)
       : geometry_(g), pass_(pass) {
-    double cost = 0;
-    f_ = cheapest(
-        conv_ways<T>().output, [&](const cpu::ConvFunctions<T>& f) { return f.cost(g, pass, keeps_weight); }, &cost);
+    const auto& ways = conv_ways<T>().output;
+    const auto cost_of = [&](const cpu::ConvFunctions<T>& f) { return f.cost(g, pass, keeps_weight); };
+    int way = cheapest(ways, cost_of);
+    // Weights packed once are read from memory by a net, which its measuring, with warm caches, does not see.
+    if (planned && !keeps_weight) way = fastest_way<T>(g, pass, way);
+    f_ = ways[way];
+    const double cost = cost_of(*f_);
     tasks_ = f_->tasks(g, pass), items_ = f_->pack_items(g, pass);
     packed_elements_ = f_->packed_elements(g, pass);
     workspace_bytes_ = static_cast<size_t>(f_->workspace_bytes(g, pass));
@@ -114,9 +112,12 @@ class ConvJob {
 template <class T>
 class ConvWeightJob {
  public:
-  explicit ConvWeightJob(const cpu::ConvGeometry& g) : geometry_(g) {
-    double cost = 0;
-    f_ = cheapest(conv_ways<T>().weight, [&](const cpu::ConvWeightFunctions<T>& f) { return f.cost(g); }, &cost);
+  explicit ConvWeightJob(const cpu::ConvGeometry& g, bool planned = false) : geometry_(g) {
+    const auto& ways = conv_ways<T>().weight;
+    int way = cheapest(ways, [&](const cpu::ConvWeightFunctions<T>& f) { return f.cost(g); });
+    if (planned) way = fastest_weight_way<T>(g, way);
+    f_ = ways[way];
+    const double cost = f_->cost(g);
     rounds_ = f_->rounds(g), tasks_ = f_->tasks(g), items_ = f_->finish_items(g);
     partial_bytes_ = static_cast<size_t>(f_->partial_elements(g)) * sizeof(T);
     workspace_bytes_ = static_cast<size_t>(f_->workspace_bytes(g));
@@ -175,7 +176,7 @@ class PreparedConv final : public Prepared {
 template <class T>
 class PreparedConvWeight final : public Prepared {
  public:
-  explicit PreparedConvWeight(const cpu::ConvGeometry& g) : job_(g) {}
+  explicit PreparedConvWeight(const cpu::ConvGeometry& g) : job_(g, true) {}
   void run(const Run& r) override { job_.run(r); }
 
  private:

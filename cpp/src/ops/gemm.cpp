@@ -42,14 +42,6 @@ constexpr int64_t kVectorTask = 96 * 1024, kMinVectorTask = 16 * 1024;
 // cache.
 constexpr int64_t kPackTask = 8192, kPackedElements = 4 << 20, kMaxK = 32768;
 
-bool has_bf16() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16");
-#else
-  return false;
-#endif
-}
-
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class T>
@@ -62,7 +54,8 @@ const GemmFunctions<T>& functions(Precision precision = Precision::Full) {
   const cpu::GemmKernels& kernels = *cpu::kernels().gemm;
   if constexpr (std::is_same_v<T, float>) {
     if (precision == Precision::Full) return kernels.f32;
-    return kernels.bf16_pairs && has_bf16() ? *kernels.bf16_pairs : *kernels.bf16_rounded;
+    if (cpu::has_amx()) return *kernels.bf16_amx;
+    return cpu::has_bf16_pairs() ? *kernels.bf16_pairs : *kernels.bf16_rounded;
   } else {
     return kernels.f64;
   }

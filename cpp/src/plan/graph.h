@@ -104,9 +104,8 @@ struct Uses {
 };
 
 // ---- the stages, each in a file of its own ----
-void use_bfloat16(Graph& g);  // where it was asked for
-void simplify(Graph& g);      // what is not needed goes; equal nodes become one; constants are set apart
-void fuse(Graph& g);          // several nodes become one
+void simplify(Graph& g);  // what is not needed goes; equal nodes become one; constants are set apart
+void fuse(Graph& g);      // several nodes become one
 struct Layout {
   size_t arena_bytes = 0;
   size_t unshared_bytes = 0;      // what the internal buffers would take without sharing

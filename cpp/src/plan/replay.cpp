@@ -192,7 +192,8 @@ class Program::Lease {
 
 Program::Program(Graph recorded, bool provisional, const PlanOptions& options)
     : recorded_(std::move(recorded)), graph_(recorded_), provisional_(provisional) {
-  if (options.bf16) use_bfloat16(graph_);
+  if (options.bf16)
+    for (Node& n : graph_.nodes) n.precision = Precision::BFloat16;
   simplify(graph_);
   if (options.fuse) fuse(graph_);
   layout_ = place(graph_);

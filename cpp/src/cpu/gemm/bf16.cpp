@@ -2,27 +2,12 @@
 // Both operands are packed, and rounded on the way. With AVX-512 BF16 two consecutive k are packed beside each other, as
 // one 32-bit element, and one instruction multiplies and adds both; elsewhere what is packed is the rounded float32, and
 // the tile is that of any other product.
+#include "cpu/bf16.h"
 #include "cpu/gemm/families.h"
-#include "cpu/gemm/pack.h"
 
 namespace lanner::cpu::LANNER_ISA {
 namespace {
 
-// The bits of x rounded, in the upper half; the lower half is not cleared.
-LANNER_INLINE U32 round_bits(F32 x) {
-  const U32 u = (U32)x;
-  return x != x ? u | 0x400000 : u + 0x7fff + ((u >> 16) & 1);
-}
-LANNER_INLINE F32 rounded_to_bf16(F32 x) { return (F32)(round_bits(x) & 0xffff0000); }
-LANNER_INLINE F32 pair_of(F32 even, F32 odd) {
-  return (F32)((round_bits(even) >> 16) | (round_bits(odd) & 0xffff0000));
-}
-
-// How far K goes in packed elements.
-template <bool kPairs>
-int64_t steps(int64_t k) {
-  return kPairs ? (k + 1) / 2 : k;
-}
 // A block of K is as many packed elements long as with float32; even.
 template <bool kPairs>
 int64_t k_block(int64_t k) {
@@ -30,28 +15,9 @@ int64_t k_block(int64_t k) {
   return blocks ? ((k + blocks - 1) / blocks + 1) / 2 * 2 : 0;
 }
 
-// A panel, as pack_panel makes it, rounded. Up to a vector past its end is overwritten.
-template <bool kPairs>
-void pack_rounded(int64_t k, int width, const float* from, int64_t k_stride, int64_t j_stride, float* to, int step) {
-  constexpr int L = kLanes<float>, kChunk = 32;
-  alignas(64) float some[(kChunk + 1) * kNR<float> + L] = {};
-  for (int64_t s = 0; s < k; s += kChunk) {
-    const int count = k - s < kChunk ? static_cast<int>(k - s) : kChunk;
-    pack_panel(count, width, from + s * k_stride, k_stride, j_stride, some, step);
-    if (kPairs && count % 2)
-      for (int j = 0; j < step; ++j) some[count * step + j] = 0;
-    for (int i = 0; i < count; i += kPairs ? 2 : 1, to += step) {
-      for (int j = (step - 1) / L * L; j >= 0; j -= L) {
-        const F32 x = load(some + i * step + j);
-        store(to + j, kPairs ? pair_of(x, load(some + (i + 1) * step + j)) : rounded_to_bf16(x));
-      }
-    }
-  }
-}
-
 template <bool kPairs>
 int64_t packed_b_elements(int64_t k, int64_t n) {
-  return (n + kNR<float> - 1) / kNR<float> * kNR<float> * steps<kPairs>(k);
+  return (n + kNR<float> - 1) / kNR<float> * kNR<float> * packed_steps<kPairs>(k);
 }
 
 template <bool kPairs>
@@ -61,13 +27,13 @@ void pack_b(int64_t k, int64_t n, const float* b, int64_t b_row, int64_t b_col, 
   for (int64_t p = panel_begin; p < panel_end; ++p) {
     const int64_t left = n - p * kN;
     pack_rounded<kPairs>(k, left < kN ? static_cast<int>(left) : kN, b + p * kN * b_col, b_row, b_col,
-                         packed + p * kN * steps<kPairs>(k), kN);
+                         packed + p * kN * packed_steps<kPairs>(k), kN);
   }
 }
 
 template <bool kPairs>
 int64_t block_workspace_elements(const GemmArgs<float>& g, int64_t rows, bool) {
-  return rows * steps<kPairs>(k_block<kPairs>(g.k)) + kLanes<float>;
+  return rows * packed_steps<kPairs>(k_block<kPairs>(g.k)) + kLanes<float>;
 }
 
 template <bool kPairs>
@@ -77,14 +43,14 @@ void block(const GemmArgs<float>& g, int64_t m0, int64_t m1, int64_t n0, int64_t
   const int height = panel_height(rows);
   int64_t k0 = 0;
   do {  // once also with K = 0
-    const int64_t k = g.k - k0 < kb ? g.k - k0 : kb, packed_k = steps<kPairs>(k);
+    const int64_t k = g.k - k0 < kb ? g.k - k0 : kb, packed_k = packed_steps<kPairs>(k);
     for (int64_t i = 0; i < rows; i += height) {
       const int here = rows - i < height ? static_cast<int>(rows - i) : height;
       pack_rounded<kPairs>(k, here, g.a + (m0 + i) * g.a_row + k0 * g.a_col, g.a_col, g.a_row, workspace + i * packed_k,
                            here);
     }
     for (int64_t j = n0; j < n1; j += kN) {
-      const float* b = g.packed_b + j * steps<kPairs>(g.k) + steps<kPairs>(k0) * kN;
+      const float* b = g.packed_b + j * packed_steps<kPairs>(g.k) + packed_steps<kPairs>(k0) * kN;
       for (int64_t i = 0; i < rows; i += height) {
         TileOut<float> out{g.c + (m0 + i) * g.c_row + j * g.c_col,
                            g.c_row,
@@ -118,10 +84,7 @@ constexpr GemmFunctions<float> functions() {
 
 const GemmFunctions<float> bf16_rounded = functions<false>();
 #if defined(__AVX512F__)
-static constexpr GemmFunctions<float> kPairFunctions = functions<true>();
-const GemmFunctions<float>* const bf16_pairs = &kPairFunctions;
-#else
-const GemmFunctions<float>* const bf16_pairs = nullptr;
+const GemmFunctions<float> bf16_pairs = functions<true>();
 #endif
 
 }  // namespace lanner::cpu::LANNER_ISA

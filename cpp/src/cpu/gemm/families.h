@@ -11,7 +11,8 @@ extern template void gemv<float>(const GemmArgs<float>&, int64_t, int64_t);
 extern template void gemv<double>(const GemmArgs<double>&, int64_t, int64_t);
 
 extern const GemmFunctions<float> bf16_rounded;
-extern const GemmFunctions<float>* const bf16_pairs;
+extern const GemmFunctions<float> bf16_pairs;                // only with AVX-512
+extern const GemmFunctions<float> bf16_amx, bf16_amx_plain;  // amx.cpp; the first only with AVX-512
 
 template <class U>
 void integer_gemm(int64_t m0, int64_t m1, int64_t n, int64_t k, const void* a, int64_t a_row, int64_t a_col,

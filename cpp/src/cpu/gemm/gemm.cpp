@@ -119,11 +119,15 @@ constexpr GemmFunctions<T> functions() {
 
 extern const GemmKernels gemm_kernels;
 const GemmKernels gemm_kernels = {
-    functions<float>(),
-    functions<double>(),
+    functions<float>(), functions<double>(),
     &bf16_rounded,
-    bf16_pairs,
-    {integer_gemm<uint8_t>, integer_gemm<uint16_t>, integer_gemm<uint32_t>, integer_gemm<uint64_t>},
+#if defined(__AVX512F__)
+    &bf16_pairs,        &bf16_amx,
+#else
+    nullptr,
+    nullptr,
+#endif
+    &bf16_amx_plain,    {integer_gemm<uint8_t>, integer_gemm<uint16_t>, integer_gemm<uint32_t>, integer_gemm<uint64_t>},
 };
 
 }  // namespace lanner::cpu::LANNER_ISA

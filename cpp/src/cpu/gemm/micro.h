@@ -32,7 +32,7 @@ constexpr int kMR = 4;
 #endif
 constexpr int kTileVectors = 2;
 template <class T>
-constexpr int kNR = kTileVectors * kLanes<T>;
+constexpr int kNR = kTileVectors* kLanes<T>;
 
 // K is walked in blocks, so that a block of A stays in the second-level cache; C is read and written once a block. A
 // panel of B, kKC x kNR<T>, is 64 KiB with AVX-512 and comes from the second-level cache too: 9 bytes a cycle, and no
@@ -104,15 +104,15 @@ LANNER_INLINE V<T> finish_vector(V<T> x, const Epilogue<T>& e, int64_t row, int6
   return x;
 }
 
-// Stores `buffer`, whose rows are kNR<T> apart and which already holds alpha * a b, to a C with contiguous rows.
-template <class T>
+// Stores `buffer`, whose rows are kStep apart and which already holds alpha * a b, to a C with contiguous rows.
+template <class T, int kStep = kNR<T>>
 void finish_rows(const T* buffer, const TileOut<T>& out) {
   constexpr int L = kLanes<T>;
   for (int i = 0; i < out.rows; ++i) {
     for (int j = 0; j < out.columns; j += L) {
       const int64_t at = i * out.c_row + j;
       const int n = out.columns - j < L ? out.columns - j : L;
-      V<T> x = load(buffer + i * kNR<T> + j);
+      V<T> x = load(buffer + i * kStep + j);
       if (out.beta != 0) x += out.beta * (n == L ? load(out.c + at) : load_n(out.c + at, n));
       x = finish_vector(x, out.epilogue, i, j, at, n);
       n == L ? store(out.c + at, x) : store_n(out.c + at, x, n);
@@ -192,6 +192,15 @@ LANNER_INLINE F32 dot_pairs(F32 a, F32 b, F32 sum) {
 }
 #endif
 
+// sum + a b, of pairs or of elements.
+template <bool kPairs, class Vector>
+LANNER_INLINE Vector multiply_add(Vector a, Vector b, Vector sum) {
+#if defined(__AVX512F__)
+  if constexpr (kPairs) return dot_pairs(a, b, sum);
+#endif
+  return fma(a, b, sum);
+}
+
 // kVectors past kTileVectors are those of the next panels of B, each `panel_step` after the one before. kPairs: the
 // elements of A and B are pairs of bfloat16.
 template <class T, int kRows, int kVectors, bool kPackedA, bool kPairs = false>
@@ -222,12 +231,7 @@ void tile_kernel(int64_t k, const T* a, int64_t a_row, int64_t a_step, const T* 
     for (int i = 0; i < kRows; ++i) {
       const V<T> av = splat(kPackedA ? a[i] : group[i / 4][(i % 4) * a_row]);
 #pragma GCC unroll 8
-      for (int j = 0; j < N; ++j) {
-        if constexpr (kPairs)
-          acc[i][j] = dot_pairs(av, bv[j], acc[i][j]);
-        else
-          acc[i][j] = fma(av, bv[j], acc[i][j]);
-      }
+      for (int j = 0; j < N; ++j) acc[i][j] = multiply_add<kPairs>(av, bv[j], acc[i][j]);
     }
     b += b_step;
     if constexpr (kPackedA) {

@@ -170,8 +170,8 @@ void run_rows(const Plan<T>& p, T* buffer, const T* init, const T* src, int64_t 
       const int high = y + columns < count ? 2 : 1;
       for (int64_t x = 0; x < columns; x += tile) {
         const T* const row[2] = {src + from[block + y + x], src + from[block + y + x + (high == 2 ? columns : 0)]};
-        kRowsTiles<T>.of[smaller(tile, columns - x)][high](k, row, offset, packed, init, buffer + (y + x) * L,
-                                                           columns * L);
+        rows_tiles<T>(p.pairs()).of[smaller(tile, columns - x)][high](k, row, offset, packed, init,
+                                                                      buffer + (y + x) * L, columns * L);
       }
     }
     store_block(buffer, count, L, channels, to + block, p.dst_plane(), finish, dst);
@@ -198,8 +198,8 @@ void run_by_channels(const Plan<T>& p, const Tables<T>& tables, const T* src, in
         const int64_t here = smaller(rows, count - i);
         const T* row[kMR];
         for (int64_t r = 0; r < here; ++r) row[r] = src + from[block + i + r];
-        kChannelsTiles<T>.of[here][width / kLanes<T>](k, row, offset, packed + m0 * k, init, 0,
-                                                      tables.buffer + i * width, width);
+        channels_tiles<T>(p.pairs()).of[here][width / kLanes<T>](k, row, offset, packed + m0 * k, init, 0,
+                                                                 tables.buffer + i * width, width);
       }
       store_block(tables.buffer, count, width, channels, to + block, p.dst_plane(), finish, dst + m0 * p.dst_plane());
     }
@@ -223,7 +223,7 @@ void run_by_width(const Plan<T>& p, const T* src, int64_t k, const int32_t* offs
         for (int j = 0; j < 8; ++j) at[j] = src + from[w + (j < here ? j : here - 1)];
         const WidthOut<T> out{dst + m0 * p.dst_plane(),   p.dst_plane(), p.axis[2].dst_step(), to + w, lanes + w, here,
                               bias ? bias + m0 : nullptr, finish};
-        kWidthTiles<T>.of[rows](k, at, offset, packed + m0 * k, out);
+        width_tiles<T>(p.pairs()).of[rows](k, at, offset, packed + m0 * k, out);
       }
     }
   }
@@ -273,7 +273,7 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
     const int64_t samples = smaller(p.samples, p.n - sample);
     tables.build(p, samples, start, size);
 
-    const T* src = args.src + (sample * p.groups + group) * p.c * p.src_plane();
+    const T* src = args.src + (sample * p.groups + group) * p.channels * p.src_plane();
     if (p.direct) {
       src += (start[0] * p.axis[0].src_step() + p.first[0]) * p.pitch[0] +
              (start[1] * p.axis[1].src_step() + p.first[1]) * p.pitch[1] + p.first[2];
@@ -317,14 +317,20 @@ constexpr ConvFunctions<T> kDirect = {
 
 }  // namespace
 
+#if defined(__AVX512F__)
+constexpr const ConvFunctions<float>* kAmx = &conv_amx;
+#else
+constexpr const ConvFunctions<float>* kAmx = nullptr;
+#endif
 extern const ConvKernels conv_kernels;
 const ConvKernels conv_kernels = {
     {{&kDirect<float>, &conv_winograd_2, &conv_winograd_4, &conv_pointwise_f32, &conv_samples_f32, &conv_columns,
-      &conv_split, &conv_gather_f32, &conv_depthwise_f32, &conv_winograd_fresh},
+      &conv_split, &conv_gather_f32, &conv_depthwise_f32, &conv_winograd_fresh, kAmx},
      {&conv_weight_f32, &conv_winograd_weight_2, &conv_winograd_weight_4, nullptr, &conv_samples_weight_f32, nullptr,
-      &conv_split_weight, nullptr, nullptr, nullptr}},
+      &conv_split_weight}},
     {{&kDirect<double>, nullptr, nullptr, &conv_pointwise_f64, &conv_samples_f64, nullptr, nullptr, &conv_gather_f64,
       &conv_depthwise_f64},
-     {&conv_weight_f64, nullptr, nullptr, nullptr, &conv_samples_weight_f64, nullptr, nullptr, nullptr, nullptr}}};
+     {&conv_weight_f64, nullptr, nullptr, nullptr, &conv_samples_weight_f64}},
+    &conv_amx_plain};
 
 }  // namespace lanner::cpu::LANNER_ISA

@@ -13,12 +13,20 @@
 
 namespace lanner::cpu {
 
+// Rounded: float32 operands are rounded to bfloat16 where they are copied, and sums are float32. Pairs: likewise, and a
+// way may have AVX-512 BF16 multiply two elements at a time (cpu/bf16.h).
+// Tiles: and AMX. A way that has no use for these rounds.
+enum class ConvOperands : int32_t { Full, Rounded, Pairs, Tiles };
+constexpr bool paired(ConvOperands operands) { return operands >= ConvOperands::Pairs; }
+constexpr ConvOperands unpaired(ConvOperands operands) { return paired(operands) ? ConvOperands::Rounded : operands; }
+
 // The forward pass, whose input gradient and weight gradient the other two are; y may be g, x may be dx.
 struct ConvGeometry {
   int64_t n = 1, groups = 1;
   int64_t c = 1, m = 1;                                                        // input and output channels of one group
   int64_t in[3] = {1, 1, 1}, out[3] = {1, 1, 1}, kernel[3] = {1, 1, 1};        // depth, height, width
   int64_t stride[3] = {1, 1, 1}, pad[3] = {0, 0, 0}, dilation[3] = {1, 1, 1};  // pad: before the first element
+  ConvOperands operands = ConvOperands::Full;
 };
 
 enum class ConvPass : int32_t { Forward, InputGrad };
@@ -81,8 +89,8 @@ struct ConvWeightFunctions {
 // The ways to compute a convolution, some of them null: the direct sum, which serves always, Winograd's by tiles of 2 x
 // 2 and of 4 x 4 outputs, a product of matrices (1x1), vectors of samples, columns (a product of matrices for few
 // positions), minimal filtering of stride 2, 1x1 over gathered positions, planes of one
-// channel, Winograd's by 4 x 4 with weights that are not packed. The cheapest is to be taken.
-constexpr int kConvWays = 10;
+// channel, Winograd's by 4 x 4 with weights that are not packed, AMX. The cheapest is to be taken.
+constexpr int kConvWays = 11;
 template <class T>
 struct ConvWays {
   const ConvFunctions<T>* output[kConvWays];
@@ -92,6 +100,7 @@ struct ConvWays {
 struct ConvKernels {
   ConvWays<float> f32;
   ConvWays<double> f64;
+  const ConvFunctions<float>* amx_plain;  // the last way on an imitation of the tiles, for tests
 };
 
 }  // namespace lanner::cpu

@@ -74,6 +74,7 @@ void pack(const ConvGeometry& g, ConvPass, const T* weight, int64_t begin, int64
     const int64_t group = item / p.panels, m0 = item % p.panels * p.height, first = (group * p.m + m0) * p.k;
     const int rows = static_cast<int>(smaller(p.height, p.m - m0));
     pack_columns(p.k, rows, weight + first, p.k, packed + first, rows);
+    if (g.operands != ConvOperands::Full) round_elements<false>(packed + first, packed + first, nullptr, rows * p.k);
   }
 }
 
@@ -131,9 +132,14 @@ void share(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace)
     T* const channel = args.shared + item / p.c * p.columns_elements() + c * taps * p.row;
     for (int64_t sample = 0; sample < p.n; ++sample, first = false) {
       copy_patch(Patch<T>{args.src + (sample * p.groups * p.c + item) * src_plane,
+                          unpaired(g.operands),
                           1,
                           1,
                           0,
+                          0,
+                          0,
+                          false,
+                          false,
                           {1, g.in[1], g.in[2]},
                           {0, -g.pad[1], -g.pad[2]},
                           {1, p.extent[0], p.extent[1]},

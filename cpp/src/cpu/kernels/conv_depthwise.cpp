@@ -17,12 +17,13 @@ struct Depthwise {
   int64_t planes, groups, kernel;
   int64_t step, spread, pad[2];  // the plane of src, `spread` apart, is summed in steps of `step`
   int64_t src_height, src_width, dst_height, dst_width;
-  int64_t band, bands;                            // rows of dst of a task
+  int64_t band, bands;  // rows of dst of a task
+  ConvOperands operands;
   int64_t rows, columns, row_pitch, phase_pitch;  // of the band's src; steps of 2 have even columns before odd ones
 
   Depthwise(const ConvGeometry& g, ConvPass pass) {
     const bool forward = pass == ConvPass::Forward;
-    planes = g.n * g.groups, groups = g.groups, kernel = g.kernel[1];
+    operands = unpaired(g.operands), planes = g.n * g.groups, groups = g.groups, kernel = g.kernel[1];
     step = forward ? g.stride[1] : 1, spread = forward ? 1 : g.stride[1];
     for (int d = 0; d < 2; ++d) pad[d] = forward ? g.pad[d + 1] : kernel - 1 - g.pad[d + 1];
     src_height = forward ? g.in[1] : g.out[1], src_width = forward ? g.in[2] : g.out[2];
@@ -109,9 +110,14 @@ template <class T>
 void fill(const Depthwise<T>& p, const T* src, int64_t top, bool kept, T* patch) {
   if (p.spread == 1) {
     copy_patch(Patch<T>{src,
+                        p.operands,
                         1,
                         1,
                         0,
+                        0,
+                        0,
+                        false,
+                        false,
                         {1, p.src_height, p.src_width},
                         {0, top * p.step - p.pad[0], -p.pad[1]},
                         {1, p.rows, p.columns},
@@ -126,6 +132,8 @@ void fill(const Depthwise<T>& p, const T* src, int64_t top, bool kept, T* patch)
   for (int64_t y = larger(0, ceil_div(first, 2)); y < p.src_height && 2 * y < first + p.rows; ++y)
     spread_row(src + y * p.src_width, p.src_width, patch + (2 * y - first) * p.row_pitch + p.pad[1],
                typename MakeIndices<kLanes<T>>::type{});
+  if constexpr (sizeof(T) == 4)
+    if (p.operands != ConvOperands::Full) round_elements<false>(patch, patch, nullptr, p.patch_elements());
 }
 
 template <class T>
@@ -159,6 +167,9 @@ void pack(const ConvGeometry& g, ConvPass pass, const T* weight, int64_t begin, 
   const int64_t taps = g.kernel[1] * g.kernel[2];
   for (int64_t i = begin * taps; i < end * taps; i += taps)
     for (int64_t t = 0; t < taps; ++t) packed[i + t] = weight[i + (pass == ConvPass::Forward ? t : taps - 1 - t)];
+  if constexpr (sizeof(T) == 4)
+    if (g.operands != ConvOperands::Full)
+      round_elements<false>(packed + begin * taps, packed + begin * taps, nullptr, (end - begin) * taps);
 }
 
 template <class T>

@@ -109,6 +109,7 @@ void gather(const Gather<T>& p, const Box& box, const T* from, int64_t channels,
 template <class T>
 double cost(const ConvGeometry& g, ConvPass pass, bool packed) {
   if (!serves<T>(g) || (g.stride[1] == 1 && g.stride[2] == 1)) return __builtin_inf();
+  if (g.operands != ConvOperands::Full) return __builtin_inf();  // the direct sum of pairs is faster
   const Gather<T> p(g);
   const double filled = static_cast<double>(p.boxes() * (p.pitch - kLanes<T>)) / kLanes<T>;
   const double weights = static_cast<double>(p.c * p.m);

@@ -16,7 +16,8 @@ extern const ConvFunctions<double> conv_samples_f64;
 extern const ConvWeightFunctions<float> conv_samples_weight_f32;
 extern const ConvWeightFunctions<double> conv_samples_weight_f64;
 
-extern const ConvFunctions<float> conv_columns;  // conv_columns.cpp
+extern const ConvFunctions<float> conv_columns;              // conv_columns.cpp
+extern const ConvFunctions<float> conv_amx, conv_amx_plain;  // conv_amx.cpp; the first only with AVX-512
 
 extern const ConvFunctions<float> conv_gather_f32;  // conv_gather.cpp
 extern const ConvFunctions<double> conv_gather_f64;

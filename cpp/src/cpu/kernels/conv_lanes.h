@@ -16,6 +16,8 @@ template <class T>
 struct Gathered {
   static constexpr int L = kLanes<T>;
   T* to;
+  ConvOperands operands = ConvOperands::Full;
+  int64_t pair_step = 0;  // to the plane that makes pairs with the first; 0: zero does
   int64_t pitch = 0;
   int64_t clip[7] = {-1, -1, -1, -1, -1, -1, -1};  // of the part that `to` holds
 
@@ -33,16 +35,26 @@ struct Gathered {
     if (bottom == top || right == left) return;
     const T* from = src + (y0 + top) * p.width + x0 + left;
     T* at = to + (top * pitch + left) * L;
-    if (right - left == p.width) {
-      spread(from, planes, plane_step, (bottom - top) * p.width, p.width, at);
-    } else {
-      for (int64_t y = top; y < bottom; ++y, from += p.width, at += pitch * L)
-        spread(from, planes, plane_step, right - left, right - left, at);
+    const bool whole = right - left == p.width;
+    const int64_t lines = whole ? 1 : bottom - top, count = whole ? (bottom - top) * p.width : right - left;
+    for (int64_t y = 0; y < lines; ++y, from += p.width, at += pitch * L) {
+      if constexpr (sizeof(T) == 4) {
+        if (paired(operands)) {
+          spread<ConvOperands::Pairs>(from, planes, plane_step, count, right - left, at);
+          continue;
+        }
+        if (operands == ConvOperands::Rounded) {
+          spread<ConvOperands::Rounded>(from, planes, plane_step, count, right - left, at);
+          continue;
+        }
+      }
+      spread<ConvOperands::Full>(from, planes, plane_step, count, right - left, at);
     }
   }
 
  private:
   // `count` elements, of rows of `width`.
+  template <ConvOperands kOperands>
   void spread(const T* from, int64_t planes, int64_t plane_step, int64_t count, int64_t width, T* at) {
     int64_t left = width;
     for (int64_t i = 0; i < count; i += L) {
@@ -51,7 +63,13 @@ struct Gathered {
 #pragma GCC unroll 16
       for (int j = 0; j < L; ++j) {
         const T* p = from + j * plane_step + i;
-        rows[j] = j >= planes ? V<T>{} : n == L ? load(p) : load_n(p, static_cast<size_t>(n));
+        const auto read = [n](const T* p) __attribute__((always_inline)) {
+          return n == L ? load(p) : load_n(p, static_cast<size_t>(n));
+        };
+        rows[j] = j >= planes ? V<T>{} : read(p);
+        if constexpr (kOperands == ConvOperands::Rounded) rows[j] = rounded_to_bf16(rows[j]);
+        if constexpr (kOperands == ConvOperands::Pairs)
+          rows[j] = pair_of(rows[j], j >= planes || pair_step == 0 ? V<T>{} : read(p + pair_step));
       }
       transpose<T>(rows);
       if (left >= L && n == L) {

@@ -31,30 +31,72 @@ void pack_columns(int64_t k, int height, const T* from, int64_t step, T* to, int
   pack_panel(k, height, from, 1, step, to, width);
 }
 
+// The rows of a panel that channel c (or pair of channels) of src has, tap by tap, rounded as the plan says.
+template <class T, int kWidth = kNR<T>>
+class PanelRows {
+ public:
+  static constexpr int64_t kTaps = 32;
+
+  PanelRows(const Plan<T>& p, const T* weight, int height, int width)
+      : p_(p), weight_(weight), height_(height), width_(width) {}
+
+  void read(int64_t c) {
+    const int64_t first = p_.pairs() ? 2 * c : c;
+    from_ = weight_ + first * p_.weight_c;
+    alone_ = first + 1 == p_.channels;
+    if (p_.taps > kTaps) return;
+    pack_panel(p_.taps, height_, from_, 1, p_.weight_m, even_, width_);
+    if (p_.pairs() && !alone_) pack_panel(p_.taps, height_, from_ + p_.weight_c, 1, p_.weight_m, odd_, width_);
+  }
+  void write(int64_t tap, T* row) {
+    const T *even = even_ + tap * width_, *odd = odd_ + tap * width_;
+    if (p_.taps > kTaps) {
+      gather(from_ + tap, even_), even = even_;
+      if (p_.pairs() && !alone_) gather(from_ + p_.weight_c + tap, odd_), odd = odd_;
+    }
+    if constexpr (sizeof(T) == 4) {
+      if (p_.pairs()) return round_elements<true>(row, even, alone_ ? nullptr : odd, width_);
+      if (p_.operands == ConvOperands::Rounded) return round_elements<false>(row, even, nullptr, width_);
+    }
+    copy_elements(row, even, width_);
+  }
+
+ private:
+  void gather(const T* from, T* row) const {
+    for (int j = 0; j < height_; ++j) row[j] = from[j * p_.weight_m];
+    for (int j = height_; j < width_; ++j) row[j] = 0;
+  }
+  const Plan<T>& p_;
+  const T *weight_, *from_ = nullptr;
+  int height_, width_;
+  bool alone_ = false;
+  alignas(64) T even_[(kTaps + 1) * kWidth], odd_[(kTaps + 1) * kWidth];
+};
+
 // Group by group, phase by phase, panel by panel: [k, channels], with k = (c, tap).
 template <class T>
 void pack_weight(const Plan<T>& p, const T* weight, int64_t begin, int64_t end, T* packed) {
   for (int64_t item = begin; item < end; ++item) {
     const int64_t group = item / p.panels, panel = item % p.panels, m0 = panel * p.panel;
-    const int height = static_cast<int>(p.height(panel)), width = static_cast<int>(p.width(panel));
-    const T* from = weight + group * p.c * p.m * p.taps + m0 * p.weight_m;
-    T* phase_to = packed + group * p.packed_group();
-    for (int64_t phase = 0; phase < p.phases(); ++phase) {
-      const int64_t taps = p.taps_of(phase), k = p.c * taps;
-      T* to = phase_to + m0 * k;
-      if (p.weight_c == p.taps && taps == p.taps) {
-        pack_columns(k, height, from, p.weight_m, to, width);
-      } else {
+    const int64_t width = p.width(panel);
+    const T* const from = weight + group * p.channels * p.m * p.taps + m0 * p.weight_m;
+    T* const to = packed + group * p.packed_group();
+    if (p.operands == ConvOperands::Full && p.weight_c == p.taps && p.phases() == 1) {
+      pack_columns(p.c * p.taps, static_cast<int>(p.height(panel)), from, p.weight_m, to + m0 * p.c * p.taps,
+                   static_cast<int>(width));
+      continue;
+    }
+    PanelRows<T> rows(p, from, static_cast<int>(p.height(panel)), static_cast<int>(width));
+    for (int64_t c = 0; c < p.c; ++c) {
+      rows.read(c);
+      T* phase_to = to;
+      for (int64_t phase = 0; phase < p.phases(); ++phase) {
+        const int64_t taps = p.taps_of(phase), k = p.c * taps;
         each_tap(p, phase, [&](int64_t i, int64_t tap, int64_t, int64_t, int64_t) {
-          for (int64_t c = 0; c < p.c; ++c) {
-            T* row = to + (c * taps + i) * width;
-            const T* w = from + c * p.weight_c + tap;
-            for (int j = 0; j < height; ++j) row[j] = w[j * p.weight_m];
-            for (int j = height; j < width; ++j) row[j] = 0;
-          }
+          rows.write(tap, phase_to + m0 * k + (c * taps + i) * width);
         });
+        phase_to += p.packed_channels() * k;
       }
-      phase_to += p.packed_channels() * k;
     }
   }
 }

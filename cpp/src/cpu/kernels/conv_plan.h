@@ -6,6 +6,7 @@
 // stride 1.
 #pragma once
 
+#include "cpu/bf16.h"
 #include "cpu/kernels/conv.h"
 #include "cpu/kernels/conv_tile.h"
 
@@ -55,11 +56,14 @@ struct Axis {
 };
 
 // src[0, c) of `samples` samples, from [start, start + extent) of each dimension, zero outside of the image, to `to`.
-// With phase_pitch, column x goes to (x % step) * phase_pitch + x / step.
+// With phase_pitch, column x goes to (x % step) * phase_pitch + x / step. Pairs are of planes `pair_step` apart; the last
+// channel or the last sample may be `alone`, its pair with zero.
 template <class T>
 struct Patch {
   const T* src;
-  int64_t samples, c, sample_step;
+  ConvOperands operands;
+  int64_t samples, c, sample_step, channel_step, pair_step;
+  bool channel_alone, sample_alone;
   int64_t size[3], start[3], extent[3];
   int64_t row_pitch, phase_pitch, step;
 };
@@ -69,7 +73,10 @@ struct Plan {
   static constexpr int L = kLanes<T>;
 
   Axis axis[3];
-  int64_t n, groups, c, m, taps;                  // src channels c and dst channels m of a group
+  ConvOperands operands;
+  int64_t n, groups, c, m, taps;                  // src channels c (or pairs of them) and dst channels m of a group
+  int64_t channels;                               // of src in a group
+  int64_t unit;                                   // of the weight gradient: so many samples are one of `n`
   int64_t weight_m, weight_c;                     // strides of the weight
   int64_t first[3], span[3];                      // least offset of all taps; how many src elements one position covers
   int64_t count[3];                               // positions of the longest phase
@@ -92,11 +99,21 @@ struct Plan {
     p.pitch[0] = p.channel_pitch = p.extent(1, p.box[1]) * p.pitch[1];
     return p;
   }
+  // By panels of `channels` of dst, and vectors of positions of src, which lie next to each other (conv_amx.cpp).
+  static Plan by_positions(const ConvGeometry& g, ConvPass pass, int64_t channels) {
+    Plan p(g, pass);
+    p.by_width = true, p.direct = false;
+    p.panel = channels, p.panels = ceil_div(p.m, channels);
+    p.cut(false);
+    p.set_pitch();
+    return p;
+  }
   // Of the weight gradient: x is src, dy lies as dst does, and tasks are cut elsewhere (conv_weight.cpp).
   explicit Plan(const ConvGeometry& g) : Plan(g, false, true) {}
 
   int64_t dst_plane() const { return axis[0].dst * axis[1].dst * axis[2].dst; }
   int64_t src_plane() const { return axis[0].src * axis[1].src * axis[2].src; }
+  bool pairs() const { return paired(operands); }
   int64_t phases() const { return axis[0].phases() * axis[1].phases() * axis[2].phases(); }
   int64_t phase_of(int64_t phase, int d) const {
     if (d == 2) return phase % axis[2].phases();
@@ -120,10 +137,25 @@ struct Plan {
     return samples * box[0] * box[1] * (by_width ? ceil_div(box[2], L) : box[2]) * phases();
   }
 
-  // What the box of positions from `start` (depth, height) on reads of `src`, the group's first channel.
-  Patch<T> patch_of(const T* src, int64_t samples_here, const int64_t (&start)[2]) const {
-    Patch<T> patch{src, samples_here, c,           groups * c * src_plane(), {}, {},
-                   {},  pitch[1],     phase_pitch, axis[2].src_step()};
+  // What the box of positions from `start` (depth, height) on reads of `src`, the group's first channel. `alone`: the
+  // last of the samples is no pair.
+  Patch<T> patch_of(const T* src, int64_t samples_here, const int64_t (&start)[2], bool alone = false) const {
+    const int64_t plane = src_plane(), sample = groups * channels * plane;
+    Patch<T> patch{src,
+                   operands,
+                   samples_here,
+                   c,
+                   unit * sample,
+                   pairs() && unit == 1 ? 2 * plane : plane,
+                   unit == 1 ? plane : sample,
+                   pairs() && unit == 1 && channels % 2 == 1,
+                   alone,
+                   {},
+                   {},
+                   {},
+                   pitch[1],
+                   phase_pitch,
+                   axis[2].src_step()};
     for (int d = 0; d < 3; ++d) {
       patch.size[d] = axis[d].src;
       patch.start[d] = (d < 2 ? start[d] * axis[d].src_step() : 0) + first[d];
@@ -134,9 +166,11 @@ struct Plan {
 
  private:
   Plan(const ConvGeometry& g, bool t, bool for_weight) {
-    n = g.n, groups = g.groups, taps = g.kernel[0] * g.kernel[1] * g.kernel[2];
-    c = t ? g.m : g.c, m = t ? g.c : g.m;
-    weight_m = t ? taps : c * taps, weight_c = t ? m * taps : taps;
+    operands = g.operands, groups = g.groups, taps = g.kernel[0] * g.kernel[1] * g.kernel[2];
+    channels = t ? g.m : g.c, m = t ? g.c : g.m;
+    unit = pairs() && for_weight ? 2 : 1;
+    n = ceil_div(g.n, unit), c = pairs() && !for_weight ? ceil_div(channels, 2) : channels;
+    weight_m = t ? taps : channels * taps, weight_c = t ? m * taps : taps;
     for (int d = 0; d < 3; ++d) {
       axis[d] = {t ? g.out[d] : g.in[d], t ? g.in[d] : g.out[d], g.kernel[d], g.stride[d], g.pad[d], g.dilation[d], t};
       int64_t low = INT64_MAX, high = INT64_MIN, offset;
@@ -172,7 +206,7 @@ struct Plan {
     panels = ceil_div(m, panel);
   }
   void choose_source() {
-    direct = !by_width && c * src_plane() < INT32_MAX / 4;
+    direct = !by_width && operands == ConvOperands::Full && c * src_plane() < INT32_MAX / 4;
     for (int d = 0; d < 3; ++d)
       direct = direct && first[d] >= 0 && (count[d] - 1) * axis[d].src_step() + first[d] + span[d] <= axis[d].src;
   }
@@ -261,7 +295,7 @@ LANNER_INLINE void split_vectors(const T* from, T* even, T* odd, Indices<I...>) 
 }
 
 template <class T>
-void copy_patch_row(const Patch<T>& p, const T* from, int64_t left, int64_t inside, T* to) {
+void place_row(const Patch<T>& p, const T* from, int64_t left, int64_t inside, T* to) {
   constexpr int L = kLanes<T>;
   if (!p.phase_pitch) {
     copy_elements(to + left, from, inside);
@@ -281,6 +315,30 @@ void copy_patch_row(const Patch<T>& p, const T* from, int64_t left, int64_t insi
   for (int64_t x = left + done; x < left + inside; ++x) to[x % p.step * p.phase_pitch + x / p.step] = from[x - left];
 }
 
+// `odd`: the row that makes the pairs, or null.
+template <class T>
+void copy_patch_row(const Patch<T>& p, const T* from, const T* odd, int64_t left, int64_t inside, T* to) {
+  if constexpr (sizeof(T) == 4) {
+    if (p.operands != ConvOperands::Full) {
+      const auto round = [&](T* at, int64_t i, int64_t n) {
+        if (paired(p.operands))
+          round_elements<true>(at, from + i, odd ? odd + i : odd, n);
+        else
+          round_elements<false>(at, from + i, nullptr, n);
+      };
+      if (!p.phase_pitch) return round(to + left, 0, inside);
+      alignas(64) T some[256];
+      for (int64_t i = 0; i < inside; i += 256) {
+        const int64_t here = smaller(256, inside - i);
+        round(some, i, here);
+        place_row(p, some, left + i, here, to);
+      }
+      return;
+    }
+  }
+  place_row(p, from, left, inside, to);
+}
+
 // With `borders_are_zero`, `to` holds a patch of the same shape and place in its image, of which the inside is
 // replaced.
 template <class T>
@@ -292,16 +350,17 @@ void copy_patch(const Patch<T>& p, bool borders_are_zero, T* to) {
     inside[d] = larger(0, smaller(p.extent[d], p.size[d] - p.start[d]) - begin[d]);
     all_inside = all_inside && inside[d] == p.extent[d];
   }
-  const int64_t plane = p.size[0] * p.size[1] * p.size[2], depth_pitch = p.extent[1] * p.row_pitch;
+  const int64_t depth_pitch = p.extent[1] * p.row_pitch;
   if (!all_inside && !borders_are_zero) zero_elements(to, p.samples * p.c * p.extent[0] * depth_pitch);
   for (int64_t s = 0; s < p.samples; ++s)
     for (int64_t c = 0; c < p.c; ++c, to += p.extent[0] * depth_pitch)
       for (int64_t d = begin[0]; d < begin[0] + inside[0]; ++d) {
         T* row = to + d * depth_pitch + begin[1] * p.row_pitch;
-        const T* from = p.src + s * p.sample_step + c * plane +
+        const T* from = p.src + s * p.sample_step + c * p.channel_step +
                         ((p.start[0] + d) * p.size[1] + p.start[1] + begin[1]) * p.size[2] + p.start[2] + begin[2];
+        const bool alone = (p.sample_alone && s == p.samples - 1) || (p.channel_alone && c == p.c - 1);
         for (int64_t h = 0; h < inside[1]; ++h, row += p.row_pitch, from += p.size[2])
-          copy_patch_row(p, from, begin[2], inside[2], row);
+          copy_patch_row(p, from, alone ? nullptr : from + p.pair_step, begin[2], inside[2], row);
       }
 }
 
@@ -312,13 +371,16 @@ constexpr double kReached = 0.8;
 // Zen 5: 42 GB/s, 15e9 FMA/s).
 constexpr double kWeightBytes = 2.8;
 
+// A product of vectors of pairs takes so many FMAs (Zen 5, direct sum of 256 channels: 390 GFLOP/s beside 207).
+constexpr double kPairFma = 1.06;
+
 inline double read_cost(double bytes) { return bytes > 1 << 20 ? bytes / kWeightBytes : 0; }
 
 template <class T>
 double direct_cost(const ConvGeometry& g, ConvPass pass, bool packed) {
   const Plan<T> p(g, pass);
   constexpr int L = kLanes<T>;
-  const double weights = static_cast<double>(p.groups * p.c * p.m * p.taps);
+  const double weights = static_cast<double>(p.groups * p.c * p.m * p.taps), fma = p.pairs() ? kPairFma : 1;
   const double k = static_cast<double>(p.c * p.taps) / static_cast<double>(p.phases());
   const double products = static_cast<double>(p.n * p.groups * p.m * p.dst_plane()) * k;
   // The share of lanes that do work, and what the end of a tile takes: a transposition, or stores across.
@@ -326,7 +388,7 @@ double direct_cost(const ConvGeometry& g, ConvPass pass, bool packed) {
   const double lanes = static_cast<double>(across) / static_cast<double>(ceil_div(across, L) * L);
   const double end = !p.by_width ? 20 : p.axis[2].dst_step() == 1 ? 6 : 40;
   const double reached = !p.by_width && p.m <= L ? 0.7 : kReached;  // tiles one vector wide wait for their loads
-  return products / (L * lanes * reached) * (1 + end / k) + read_cost(weights * sizeof(T)) +
+  return products / (L * lanes * reached) * (fma + end / k) + read_cost(weights * sizeof(T)) +
          (packed ? 0 : 14 * weights / L);
 }
 

@@ -16,7 +16,9 @@ struct Pointwise {
   int64_t n, groups, c, k;  // channels of src and dst in a group
   int64_t plane, panels;    // panels of positions of an image
   int64_t height, weight_k, weight_c;
+  int64_t steps;  // of k: c, or half of it with pairs
   bool copies;
+  ConvOperands operands;
 
   Pointwise(const ConvGeometry& g, ConvPass pass) {
     const bool input_grad = pass == ConvPass::InputGrad;
@@ -24,9 +26,18 @@ struct Pointwise {
     plane = g.out[0] * g.out[1] * g.out[2], panels = ceil_div(plane, kNR<T>);
     height = ceil_div(k, ceil_div(k, kMR));
     weight_k = input_grad ? 1 : c, weight_c = input_grad ? k : 1;
-    copies = plane * static_cast<int64_t>(sizeof(T)) % 4096 == 0;
+    operands = g.operands, steps = paired(operands) ? packed_steps<true>(c) : c;
+    copies = operands != ConvOperands::Full || plane * static_cast<int64_t>(sizeof(T)) % 4096 == 0;
   }
-  int64_t group_elements() const { return k * c; }
+  // pack_panel, rounded as it should be.
+  void pack(int width, const T* from, int64_t c_stride, int64_t stride, T* to, int step) const {
+    if constexpr (sizeof(T) == 4) {
+      if (paired(operands)) return pack_rounded<true>(c, width, from, c_stride, stride, to, step);
+      if (operands == ConvOperands::Rounded) return pack_rounded<false>(c, width, from, c_stride, stride, to, step);
+    }
+    pack_panel(c, width, from, c_stride, stride, to, step);
+  }
+  int64_t group_elements() const { return k * steps; }
 };
 
 template <class T>
@@ -35,9 +46,10 @@ double cost(const ConvGeometry& g, ConvPass pass, bool packed) {
     if (g.kernel[d] != 1 || g.stride[d] != 1 || g.pad[d] != 0) return __builtin_inf();
   const Pointwise<T> p(g, pass);
   constexpr double kReached = 0.88;
-  const double filled = static_cast<double>(p.panels * kNR<T>), weights = static_cast<double>(p.c * p.k);
+  const double filled = static_cast<double>(p.panels * kNR<T>), weights = static_cast<double>(p.steps * p.k);
+  const double fma = paired(p.operands) ? kPairFma : 1;
   // Copying a vector takes some 3 FMAs.
-  const double image = filled * (weights / kReached + (p.copies ? 3 : 0) * static_cast<double>(p.c)) / kLanes<T>;
+  const double image = filled * (weights * fma / kReached + (p.copies ? 3 : 0) * static_cast<double>(p.c)) / kLanes<T>;
   return static_cast<double>(p.groups) *
          (static_cast<double>(p.n) * image + read_cost(weights * sizeof(T)) + (packed ? 0 : weights));
 }
@@ -57,8 +69,11 @@ template <class T>
 void pack(const ConvGeometry& g, ConvPass pass, const T* weight, int64_t begin, int64_t end, T* packed) {
   const Pointwise<T> p(g, pass);
   for (int64_t group = begin; group < end; ++group)
-    pack_rows(p.k, static_cast<int>(p.height), p.c, weight + group * p.k * p.c, p.weight_k, p.weight_c,
-              packed + group * p.group_elements());
+    for (int64_t k = 0; k < p.k; k += p.height) {
+      const int rows = static_cast<int>(smaller(p.height, p.k - k));
+      p.pack(rows, weight + group * p.k * p.c + k * p.weight_k, p.weight_c, p.weight_k,
+             packed + group * p.group_elements() + k * p.steps, rows);
+    }
 }
 
 template <class T>
@@ -70,7 +85,7 @@ int64_t tasks(const ConvGeometry& g, ConvPass pass) {
 template <class T>
 int64_t workspace_bytes(const ConvGeometry& g, ConvPass pass) {
   const Pointwise<T> p(g, pass);
-  return p.c * kNR<T> * static_cast<int64_t>(sizeof(T));
+  return p.steps * kNR<T> * static_cast<int64_t>(sizeof(T));
 }
 
 template <class T>
@@ -83,7 +98,7 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
     const T* b = args.src + image * p.c * p.plane + column;
     const bool copied = p.copies || columns < kNR<T>;
     if (copied) {
-      pack_panel(p.c, columns, b, p.plane, 1, panel, kNR<T>);
+      p.pack(columns, b, p.plane, 1, panel, kNR<T>);
       b = panel;
     }
     const int64_t next = task + 1 < end ? task + 1 : task;
@@ -101,7 +116,14 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
       const int rows = static_cast<int>(smaller(p.height, p.k - k));
       const TileOut<T> out{args.dst + dst + k * p.plane + column,       p.plane, 1, rows, columns, 1, 0,
                            epilogue_at(epilogue, k, column, p.plane, 1)};
-      tile<T>(p.c, args.packed + group * p.group_elements() + k * p.c, 1, rows, b, copied ? kNR<T> : p.plane, out);
+      const T* const weight = args.packed + group * p.group_elements() + k * p.steps;
+      if constexpr (kHasPairs<T>) {
+        if (paired(p.operands)) {
+          tile<T, true>(p.steps, weight, 1, rows, panel, kNR<T>, out);
+          continue;
+        }
+      }
+      tile<T>(p.steps, weight, 1, rows, b, copied ? kNR<T> : p.plane, out);
     }
   }
 }

@@ -45,7 +45,7 @@ double samples_cost(const ConvGeometry& g, const Plan<T>& p, double reached, dou
   const double products = static_cast<double>(p.m * p.dst_plane()) * k;
   const double moves = static_cast<double>(p.c * p.channel_pitch + p.m * p.dst_plane());
   return static_cast<double>(g.groups * ceil_div(g.n, kLanes<T>)) *
-         (products / reached * (1 + end / k) + moves * kMove);
+         (products / reached * ((p.pairs() ? kPairFma : 1) + end / k) + moves * kMove);
 }
 
 // ---- the forward pass and the input gradient --------------------------------------------------------------------
@@ -98,19 +98,35 @@ TapRows tap_rows(const Plan<T>& p, int64_t phase, int64_t row) {
   return {smaller(r.begin, r.end), r.end};
 }
 
+// One row of a panel: the weights of src channel c (or pair of channels), rounded as the plan says.
+template <class T>
+LANNER_INLINE void pack_sum(const Plan<T>& p, const T* from, int64_t c, int64_t height, T* row) {
+  if constexpr (sizeof(T) == 4) {
+    if (p.operands != ConvOperands::Full) {
+      const int64_t channel = p.pairs() ? 2 * c : c;
+      const bool alone = !p.pairs() || channel + 1 == p.channels;
+      T even[kMR], odd[kMR] = {};
+      for (int64_t j = 0; j < height; ++j) even[j] = from[channel * p.weight_c + j * p.weight_m];
+      for (int64_t j = 0; !alone && j < height; ++j) odd[j] = from[(channel + 1) * p.weight_c + j * p.weight_m];
+      return p.pairs() ? round_elements<true>(row, even, odd, height)
+                       : round_elements<false>(row, even, nullptr, height);
+    }
+  }
+  for (int64_t j = 0; j < height; ++j) row[j] = from[c * p.weight_c + j * p.weight_m];
+}
+
 template <class T>
 void pack(const ConvGeometry& g, ConvPass pass, const T* weight, int64_t begin, int64_t end, T* packed) {
   const auto p = Plan<T>::by_samples(g, pass);
   for (int64_t item = begin; item < end; ++item) {
     const int64_t group = item / p.panels, panel = item % p.panels, m0 = panel * p.panel, height = p.height(panel);
-    const T* const from = weight + group * p.c * p.m * p.taps + m0 * p.weight_m;
+    const T* const from = weight + group * p.channels * p.m * p.taps + m0 * p.weight_m;
     T* to = packed + group * p.packed_group();
     for (int64_t phase = 0; phase < p.phases(); ++phase) {
       const int64_t k = p.c * p.taps_of(phase);
       each_sum(
           p, phase, [&](int64_t i, int64_t c, int64_t tap, int64_t, int64_t) __attribute__((always_inline)) {
-            for (int64_t j = 0; j < height; ++j)
-              to[m0 * k + i * height + j] = from[c * p.weight_c + tap + j * p.weight_m];
+            pack_sum(p, from + tap, c, height, to + m0 * k + i * height);
           });
       to += p.packed_channels() * k;
     }
@@ -157,11 +173,14 @@ int64_t workspace_bytes(const ConvGeometry& g, ConvPass pass) {
 template <class T>
 void gather_samples(const Plan<T>& p, const T* src, int64_t samples, bool first, T* to, Gathered<T>& patch) {
   const int64_t plane = p.src_plane();
+  patch.operands = p.operands;
   for (int64_t c = 0; c < p.c; ++c) {
+    const int64_t channel = p.pairs() ? 2 * c : c;
     patch.to = to + c * p.channel_pitch * kLanes<T>;
+    patch.pair_step = channel + 1 < p.channels ? plane : 0;
     if (first) patch.clip[0] = -1;
-    patch.gather(src + c * plane, samples, p.groups * p.c * plane, {p.axis[1].src, p.axis[2].src}, p.first[1],
-                 p.extent(1, p.box[1]), p.first[2], p.extent(2, p.box[2]));
+    patch.gather(src + channel * plane, samples, p.groups * p.channels * plane, {p.axis[1].src, p.axis[2].src},
+                 p.first[1], p.extent(1, p.box[1]), p.first[2], p.extent(2, p.box[2]));
   }
 }
 
@@ -197,7 +216,7 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
   int64_t before = -1;
   for (int64_t task = begin; task < end; ++task) {
     const int64_t group = task % p.groups, sample = task / p.groups * L, samples = smaller(L, p.n - sample);
-    gather_samples(p, args.src + (sample * p.groups + group) * p.c * p.src_plane(), samples, samples != before,
+    gather_samples(p, args.src + (sample * p.groups + group) * p.channels * p.src_plane(), samples, samples != before,
                    space.src, patch);
     before = samples;
     for (int64_t panel = 0; panel < p.panels; ++panel) {
@@ -221,8 +240,8 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
             const int here = static_cast<int>(smaller(step, next * width - i));
             const T* at[8];
             for (int j = 0; j < 8; ++j) at[j] = space.src + from[i + (j < here ? j : here - 1)];
-            kWidthTiles<T>.of[rows]((taps.end - taps.begin) * k_row, at, offset + taps.begin * k_row, weight,
-                                    {space.dst, plane * L, 1, to + i, space.lanes, here, bias, later});
+            width_tiles<T>(p.pairs()).of[rows]((taps.end - taps.begin) * k_row, at, offset + taps.begin * k_row, weight,
+                                               {space.dst, plane * L, 1, to + i, space.lanes, here, bias, later});
           }
         }
         const int64_t positions = height * width;
@@ -238,9 +257,16 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
 
 // ---- the weight gradient: dot products over positions and samples -------------------------------------------------
 
+// Its sums run over vectors, of which pairs would take twice as many samples: operands are rounded, not paired.
+template <class T>
+Plan<T> weight_plan(ConvGeometry g) {
+  g.operands = unpaired(g.operands);
+  return Plan<T>::by_samples(g, ConvPass::Forward);
+}
+
 template <class T>
 double weight_cost(const ConvGeometry& g) {
-  return samples_cost(g, Plan<T>::by_samples(g, ConvPass::Forward), 0.75, 0, 1);
+  return samples_cost(g, weight_plan<T>(g), 0.75, 0, 1);
 }
 
 template <class T>
@@ -265,7 +291,7 @@ int64_t weight_tasks(const ConvGeometry& g) {
 
 template <class T>
 int64_t weight_workspace_bytes(const ConvGeometry& g) {
-  return workspace_bytes<T>(g, ConvPass::Forward);
+  return Space<T>(weight_plan<T>(g), nullptr).bytes;
 }
 
 // The sums of a task, [m, c, tap], go to where dw has them.
@@ -273,10 +299,10 @@ template <class T>
 void weight_run(const ConvGeometry& g, int64_t, const T* x, const T* dy, T* partial, int64_t begin, int64_t end,
                 void* workspace) {
   constexpr int L = kLanes<T>;
-  const auto p = Plan<T>::by_samples(g, ConvPass::Forward);
+  const Plan<T> p = weight_plan<T>(g);
   const Space<T> space(p, workspace);
   build_tables(p, space);
-  Gathered<T> patch{space.src}, gradient{space.dst};
+  Gathered<T> patch{space.src}, gradient{space.dst, p.operands};
   const int64_t plane = p.dst_plane(), k = p.c * p.taps, columns = p.axis[2].kernel;
   const auto offset_of = [&](int64_t i) {  // of the i-th element of a row of dw, [c, tap]
     return space.offset[(i % p.taps / columns * p.c + i / p.taps) * columns + i % columns];

@@ -85,6 +85,9 @@ void pack(const ConvGeometry& g, ConvPass pass, const T* weight, int64_t begin, 
           rows[j] = inside && column0 + j0 + j < all_columns
                         ? load_n(from + (j0 + j) * column_step + t, static_cast<size_t>(smaller(L, taps - t)))
                         : V<T>{};
+        if (g.operands != ConvOperands::Full)
+#pragma GCC unroll 16
+          for (int j = 0; j < L; ++j) rows[j] = rounded_to_bf16(rows[j]);
         transpose<T>(rows);
 #pragma GCC unroll 16
         for (int j = 0; j < L; ++j) tap[t + j] = rows[j];
@@ -280,7 +283,7 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
   T* const v = static_cast<T*>(workspace);
   T* const product = v + kPoints * p.input_step;
   T* const result = product + kPoints * p.product_step;
-  Gathered<T> patch{result + p.result_elements()};
+  Gathered<T> patch{result + p.result_elements(), unpaired(args.geometry.operands)};
   const Finish<T> finish(args.epilogue, args.dst);
   const int64_t src_plane = p.forward ? p.x.height * p.x.width : p.y.height * p.y.width;
   const int64_t dst_plane = p.forward ? p.y.height * p.y.width : p.x.height * p.x.width;

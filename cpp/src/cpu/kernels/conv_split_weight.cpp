@@ -59,7 +59,8 @@ void run(const ConvGeometry& g, int64_t round, const T* x, const T* dy, T* parti
   const SplitWeightPass p(g);
   const int64_t x_plane = p.x.height * p.x.width, y_plane = p.y.height * p.y.width;
   const TileBlock all = p.round_block(round);
-  Gathered<T> x_patch{static_cast<T*>(workspace)}, dy_patch{static_cast<T*>(workspace)};
+  const ConvOperands operands = unpaired(g.operands);
+  Gathered<T> x_patch{static_cast<T*>(workspace), operands}, dy_patch{static_cast<T*>(workspace), operands};
   for (int64_t task = begin; task < end; ++task) {
     const int64_t first = task / p.segments() * p.task_images, last = smaller(first + p.task_images, all.images);
     const int64_t row0 = task % p.segments() * p.task_strips, row1 = smaller(row0 + p.task_strips, p.rows.all());

@@ -9,6 +9,8 @@
 //   width_tile: vectors of output positions next to each other, for few channels.
 //   dot_tile: both operands are vectors along positions, summed across lanes at the end: the weight gradient of few
 //   channels.
+//
+// kPairs: both operands are pairs of bfloat16 (cpu/bf16.h).
 #pragma once
 
 #include "cpu/gemm/micro.h"
@@ -19,7 +21,7 @@ namespace lanner::cpu::LANNER_ISA {
 namespace {
 
 // out[i, :] = init[i, :] + sum_k row[i][offset[k]] * panel[k, :], for kRows rows and kVectors vectors of columns.
-template <class T, int kRows, int kVectors>
+template <class T, int kRows, int kVectors, bool kPairs>
 void channels_tile(int64_t k, const T* const* row, const int32_t* offset, const T* panel, const T* init,
                    int64_t init_step, T* out, int64_t out_step) {
   constexpr int L = kLanes<T>;
@@ -40,7 +42,7 @@ void channels_tile(int64_t k, const T* const* row, const int32_t* offset, const 
     for (int i = 0; i < kRows; ++i) {
       const V<T> a = splat(r[i][o]);
 #pragma GCC unroll 2
-      for (int j = 0; j < kVectors; ++j) acc[i][j] = fma(a, b[j], acc[i][j]);
+      for (int j = 0; j < kVectors; ++j) acc[i][j] = multiply_add<kPairs>(a, b[j], acc[i][j]);
     }
     panel += kVectors * L;
   }
@@ -52,7 +54,7 @@ void channels_tile(int64_t k, const T* const* row, const int32_t* offset, const 
 
 // The same for one vector of channels and positions next to each other in src, `columns` of each of kRows rows (kRows
 // pointers instead of one for each position, which would not fit the registers).
-template <class T, int kColumns, int kRows>
+template <class T, int kColumns, int kRows, bool kPairs>
 void rows_tile(int64_t k, const T* const* row, const int32_t* offset, const T* panel, const T* init, T* out,
                int64_t out_row) {
   constexpr int L = kLanes<T>;
@@ -70,7 +72,7 @@ void rows_tile(int64_t k, const T* const* row, const int32_t* offset, const T* p
 #pragma GCC unroll 2
     for (int y = 0; y < kRows; ++y)
 #pragma GCC unroll 16
-      for (int x = 0; x < kColumns; ++x) acc[y][x] = fma(splat(r[y][o + x]), b, acc[y][x]);
+      for (int x = 0; x < kColumns; ++x) acc[y][x] = multiply_add<kPairs>(splat(r[y][o + x]), b, acc[y][x]);
   }
 #pragma GCC unroll 2
   for (int y = 0; y < kRows; ++y)
@@ -85,13 +87,13 @@ template <class T>
 struct RowsTiles {
   RowsTile<T> of[15][3];  // by the number of columns and of rows
 };
-template <class T>
+template <class T, bool kPairs>
 constexpr RowsTiles<T> make_rows_tiles() {
   RowsTiles<T> t{};
 #define LANNER_COLUMNS(c)            \
   if constexpr (c <= kMR) {          \
-    t.of[c][1] = rows_tile<T, c, 1>; \
-    t.of[c][2] = rows_tile<T, c, 2>; \
+    t.of[c][1] = rows_tile<T, c, 1, kPairs>; \
+    t.of[c][2] = rows_tile<T, c, 2, kPairs>; \
   }
   // clang-format off
   LANNER_COLUMNS(1) LANNER_COLUMNS(2) LANNER_COLUMNS(3) LANNER_COLUMNS(4) LANNER_COLUMNS(5) LANNER_COLUMNS(6)
@@ -101,8 +103,8 @@ constexpr RowsTiles<T> make_rows_tiles() {
 #undef LANNER_COLUMNS
               return t;
 }
-template <class T>
-constexpr RowsTiles<T> kRowsTiles = make_rows_tiles<T>();
+template <class T, bool kPairs = false>
+constexpr RowsTiles<T> kRowsTiles = make_rows_tiles<T, kPairs>();
 
 template <class T>
 using ChannelsTile = void (*)(int64_t, const T* const*, const int32_t*, const T*, const T*, int64_t, T*, int64_t);
@@ -111,13 +113,13 @@ template <class T>
 struct ChannelsTiles {
   ChannelsTile<T> of[15][kTileVectors + 1];  // by the number of rows and of vectors
 };
-template <class T>
+template <class T, bool kPairs>
 constexpr ChannelsTiles<T> make_channels_tiles() {
   ChannelsTiles<T> t{};
-#define LANNER_ROWS(r)                   \
-  if constexpr (r <= kMR) {              \
-    t.of[r][1] = channels_tile<T, r, 1>; \
-    t.of[r][2] = channels_tile<T, r, 2>; \
+#define LANNER_ROWS(r)                           \
+  if constexpr (r <= kMR) {                      \
+    t.of[r][1] = channels_tile<T, r, 1, kPairs>; \
+    t.of[r][2] = channels_tile<T, r, 2, kPairs>; \
   }
   // clang-format off
   LANNER_ROWS(1) LANNER_ROWS(2) LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7)
@@ -126,8 +128,8 @@ constexpr ChannelsTiles<T> make_channels_tiles() {
 #undef LANNER_ROWS
           return t;
 }
-template <class T>
-constexpr ChannelsTiles<T> kChannelsTiles = make_channels_tiles<T>();
+template <class T, bool kPairs = false>
+constexpr ChannelsTiles<T> kChannelsTiles = make_channels_tiles<T, kPairs>();
 
 // How many vectors of positions go with `rows` channels: as many as the registers hold beside them, so that even one
 // channel (depthwise) has independent sums in flight.
@@ -150,7 +152,7 @@ struct WidthOut {
   const Finish<T>& finish;
 };
 
-template <class T, int kRows>
+template <class T, int kRows, bool kPairs>
 void width_tile(int64_t k, const T* const* at, const int32_t* offset, const T* panel, const WidthOut<T>& out) {
   constexpr int L = kLanes<T>, N = width_vectors(kRows);
   V<T> acc[kRows][N];
@@ -172,7 +174,7 @@ void width_tile(int64_t k, const T* const* at, const int32_t* offset, const T* p
     for (int i = 0; i < kRows; ++i) {
       const V<T> a = splat(panel[i]);
 #pragma GCC unroll 8
-      for (int j = 0; j < N; ++j) acc[i][j] = fma(a, x[j], acc[i][j]);
+      for (int j = 0; j < N; ++j) acc[i][j] = multiply_add<kPairs>(a, x[j], acc[i][j]);
     }
     panel += kRows;
   }
@@ -214,11 +216,11 @@ template <class T>
 struct WidthTiles {
   WidthTile<T> of[15];  // by the number of channels
 };
-template <class T>
+template <class T, bool kPairs>
 constexpr WidthTiles<T> make_width_tiles() {
   WidthTiles<T> t{};
 #define LANNER_ROWS(r) \
-  if constexpr (r <= kMR) t.of[r] = width_tile<T, r>;
+  if constexpr (r <= kMR) t.of[r] = width_tile<T, r, kPairs>;
   // clang-format off
   LANNER_ROWS(1) LANNER_ROWS(2) LANNER_ROWS(3) LANNER_ROWS(4) LANNER_ROWS(5) LANNER_ROWS(6) LANNER_ROWS(7)
   LANNER_ROWS(8) LANNER_ROWS(9) LANNER_ROWS(10) LANNER_ROWS(11) LANNER_ROWS(12) LANNER_ROWS(13) LANNER_ROWS(14)
@@ -226,8 +228,8 @@ constexpr WidthTiles<T> make_width_tiles() {
 #undef LANNER_ROWS
           return t;
 }
-template <class T>
-constexpr WidthTiles<T> kWidthTiles = make_width_tiles<T>();
+template <class T, bool kPairs = false>
+constexpr WidthTiles<T> kWidthTiles = make_width_tiles<T, kPairs>();
 
 // The dot tile: kRows channels of the gradient by dot_columns(kRows) taps of the input. AVX-512: up to 6 x 4 = 24
 // accumulators; AVX2 and SSE2: 3 x 3 of 16 registers.
@@ -241,7 +243,7 @@ constexpr int kDotColumns = 12;
 // out[i * out_row + j] += sum over the vectors v, and their lanes, of g[i][v * L + lane] * column[j][offset[v] + lane],
 // for j < columns. Of the vectors from `full` on, only `tail` lanes of the columns are read (g holds zeros in the
 // others).
-template <class T, int kRows>
+template <class T, int kRows, bool kPairs>
 void dot_tile(int64_t full, int64_t vectors, int tail, const T* g, int64_t g_step, const T* const* column,
               const int32_t* offset, int columns, T* out, int64_t out_row) {
   constexpr int L = kLanes<T>, N = dot_columns(kRows), kAll = (kRows * N + L - 1) / L * L;
@@ -259,12 +261,14 @@ void dot_tile(int64_t full, int64_t vectors, int tail, const T* g, int64_t g_ste
       for (int j = 0; j < N; ++j) {
         const V<T> x = read(c[j] + o);
 #pragma GCC unroll 6
-        for (int i = 0; i < kRows; ++i) acc[i * N + j] = fma(a[i], x, acc[i * N + j]);
+        for (int i = 0; i < kRows; ++i) acc[i * N + j] = multiply_add<kPairs>(a[i], x, acc[i * N + j]);
       }
     }
   };
-  run(0, full, [](const T* p) __attribute__((always_inline)) { return load(p); });
-  run(full, vectors, [&](const T* p) __attribute__((always_inline)) { return load_n(p, static_cast<size_t>(tail)); });
+  run(
+      0, full, [](const T* p) __attribute__((always_inline)) { return load(p); });
+  run(
+      full, vectors, [&](const T* p) __attribute__((always_inline)) { return load_n(p, static_cast<size_t>(tail)); });
 
   // Through memory: an index that is not a constant would keep the accumulators there during the loop above.
   T lanes[kAll * L], sum[kAll];
@@ -287,16 +291,44 @@ void dot_tile(int64_t full, int64_t vectors, int tail, const T* g, int64_t g_ste
 
 template <class T>
 using DotTile = void (*)(int64_t, int64_t, int, const T*, int64_t, const T* const*, const int32_t*, int, T*, int64_t);
-template <class T>
+template <class T, bool kPairs = false>
 constexpr DotTile<T> dot_tile_of(int rows) {
   switch (rows) {
-    case 1: return dot_tile<T, 1>;
-    case 2: return dot_tile<T, 2>;
-    case 3: return dot_tile<T, 3>;
-    case 4: return dot_tile < T, kDotRows >= 4 ? 4 : 1 > ;
-    case 5: return dot_tile < T, kDotRows >= 5 ? 5 : 1 > ;
-    default: return dot_tile < T, kDotRows >= 6 ? 6 : 1 > ;
+    case 1: return dot_tile<T, 1, kPairs>;
+    case 2: return dot_tile<T, 2, kPairs>;
+    case 3: return dot_tile<T, 3, kPairs>;
+    case 4: return dot_tile<T, (kDotRows >= 4 ? 4 : 1), kPairs>;
+    case 5: return dot_tile<T, (kDotRows >= 5 ? 5 : 1), kPairs>;
+    default: return dot_tile<T, (kDotRows >= 6 ? 6 : 1), kPairs>;
   }
+}
+
+// The tiles for a plan: pairs where it has them, which only AVX-512 does.
+template <class T>
+constexpr bool kHasPairs = sizeof(T) == 4 && kVectorBytes == 64;
+template <class T>
+const RowsTiles<T>& rows_tiles(bool pairs) {
+  if constexpr (kHasPairs<T>)
+    if (pairs) return kRowsTiles<T, true>;
+  return kRowsTiles<T>;
+}
+template <class T>
+const ChannelsTiles<T>& channels_tiles(bool pairs) {
+  if constexpr (kHasPairs<T>)
+    if (pairs) return kChannelsTiles<T, true>;
+  return kChannelsTiles<T>;
+}
+template <class T>
+const WidthTiles<T>& width_tiles(bool pairs) {
+  if constexpr (kHasPairs<T>)
+    if (pairs) return kWidthTiles<T, true>;
+  return kWidthTiles<T>;
+}
+template <class T>
+DotTile<T> dot_tile_of(int rows, bool pairs) {
+  if constexpr (kHasPairs<T>)
+    if (pairs) return dot_tile_of<T, true>(rows);
+  return dot_tile_of<T>(rows);
 }
 
 }  // namespace

@@ -57,6 +57,7 @@ struct WeightPlan {
 template <class T>
 struct Box {
   int64_t samples, start[2], size[2];
+  bool alone;         // the last of the samples has no other to make a pair with
   const T* dy;        // of the box's first sample, of the group's first channel
   const T* x;         // the patch, or x itself
   T* gradient;        // workspace
@@ -93,6 +94,27 @@ void build(const WeightPlan<T>& w, Box<T>& box) {
   if (p.by_width) walk(whole, columns, L);
 }
 
+// dy of one panel and of `run` positions, transposed; `odd`: that of the other sample of a pair, or null.
+template <class T>
+void pack_gradient(const Plan<T>& p, int64_t run, int height, const T* from, const T* odd, int64_t plane, T* to,
+                   int width) {
+  if constexpr (sizeof(T) == 4) {
+    if (p.pairs()) {
+      constexpr int64_t kRun = 32;
+      alignas(64) T one[(kRun + 1) * kNR<T>], other[(kRun + 1) * kNR<T>] = {};
+      for (int64_t i = 0; i < run; i += kRun) {
+        const int64_t here = smaller(kRun, run - i);
+        pack_panel(here, height, from + i, 1, plane, one, width);
+        if (odd) pack_panel(here, height, odd + i, 1, plane, other, width);
+        round_elements<true>(to + i * width, one, other, here * width);
+      }
+      return;
+    }
+    if (p.operands == ConvOperands::Rounded) return pack_rounded<false>(run, height, from, 1, plane, to, width);
+  }
+  pack_panel(run, height, from, 1, plane, to, width);
+}
+
 template <class T>
 void add_by_channels(const WeightPlan<T>& w, const Box<T>& box, int64_t panel, T* partial) {
   const Plan<T>& p = w.p;
@@ -100,9 +122,10 @@ void add_by_channels(const WeightPlan<T>& w, const Box<T>& box, int64_t panel, T
   T* to = box.gradient;
   for (int64_t s = 0; s < box.samples; ++s)
     for (int64_t z = 0; z < box.size[0]; ++z) {
-      const T* from = box.dy + (s * p.groups * p.m + panel * p.panel) * plane +
+      const T* from = box.dy + (s * p.unit * p.groups * p.m + panel * p.panel) * plane +
                       ((box.start[0] + z) * p.axis[1].dst + box.start[1]) * p.axis[2].dst;
-      pack_panel(run, static_cast<int>(p.height(panel)), from, 1, plane, to, static_cast<int>(width));
+      const T* odd = box.alone && s == box.samples - 1 ? nullptr : from + p.groups * p.m * plane;
+      pack_gradient(p, run, static_cast<int>(p.height(panel)), from, odd, plane, to, static_cast<int>(width));
       to += run * width;
     }
   const int64_t positions = box.samples * box.size[0] * run, rows = ceil_div(w.k, ceil_div(w.k, kMR));
@@ -111,8 +134,18 @@ void add_by_channels(const WeightPlan<T>& w, const Box<T>& box, int64_t panel, T
     const T* row[kMR];
     for (int64_t r = 0; r < here; ++r) row[r] = box.x + box.tap[i + r];
     T* out = partial + i * width;
-    kChannelsTiles<T>.of[here][width / kLanes<T>](positions, row, box.position, box.gradient, out, width, out, width);
+    channels_tiles<T>(p.pairs()).of[here][width / kLanes<T>](positions, row, box.position, box.gradient, out, width,
+                                                             out, width);
   }
+}
+
+template <class T>
+void copy_gradient(const Plan<T>& p, const T* from, const T* odd, int64_t n, T* to) {
+  if constexpr (sizeof(T) == 4) {
+    if (p.pairs()) return round_elements<true>(to, from, odd, n);
+    if (p.operands == ConvOperands::Rounded) return round_elements<false>(to, from, nullptr, n);
+  }
+  copy_elements(to, from, n);
 }
 
 template <class T>
@@ -128,13 +161,16 @@ void add_by_width(const WeightPlan<T>& w, const Box<T>& box, int64_t panel, T* p
     T* end = to + full * L;
     for (int64_t s = 0; s < box.samples; ++s)
       for (int64_t z = 0; z < box.size[0]; ++z) {
-        const T* from = box.dy + (s * p.groups * p.m + panel * p.panel + i) * p.dst_plane() +
+        const T* from = box.dy + (s * p.unit * p.groups * p.m + panel * p.panel + i) * p.dst_plane() +
                         ((box.start[0] + z) * p.axis[1].dst + box.start[1]) * columns;
+        const bool alone = box.alone && s == box.samples - 1;
         for (int64_t y = 0; y < box.size[1]; ++y, from += columns) {
-          for (int64_t v = 0; v < whole; ++v, to += L) store(to, load(from + v * L));
+          const T* odd = alone ? nullptr : from + p.groups * p.m * p.dst_plane();
+          copy_gradient(p, from, odd, whole * L, to);
+          to += whole * L;
           if (tail) {
             store(end, V<T>{});
-            copy_elements(end, from + whole * L, tail);
+            copy_gradient(p, from + whole * L, odd ? odd + whole * L : odd, tail, end);
             end += L;
           }
         }
@@ -145,8 +181,8 @@ void add_by_width(const WeightPlan<T>& w, const Box<T>& box, int64_t panel, T* p
     const int here = static_cast<int>(smaller(step, w.k - i));
     const T* column[kDotColumns];
     for (int j = 0; j < kDotColumns; ++j) column[j] = box.x + box.tap[i + (j < here ? j : here - 1)];
-    dot_tile_of<T>(rows)(full, vectors, static_cast<int>(tail), box.gradient, vectors * L, column, box.position, here,
-                         partial + i, w.k);
+    dot_tile_of<T>(rows, p.pairs())(full, vectors, static_cast<int>(tail), box.gradient, vectors * L, column,
+                                    box.position, here, partial + i, w.k);
   }
 }
 
@@ -196,8 +232,9 @@ void run(const ConvGeometry& g, int64_t, const T* x, const T* dy, T* partial, in
     const int64_t sample_end = smaller(p.n, (chunk + 1) * w.chunk_samples);
     for (int64_t sample = chunk * w.chunk_samples; sample < sample_end; sample += p.samples) {
       box.samples = smaller(p.samples, sample_end - sample);
-      const T* from = x + (sample * p.groups + group) * p.c * p.src_plane();
-      box.dy = dy + (sample * p.groups + group) * p.m * p.dst_plane();
+      box.alone = (sample + box.samples) * p.unit > g.n;
+      const T* from = x + (sample * p.unit * p.groups + group) * p.c * p.src_plane();
+      box.dy = dy + (sample * p.unit * p.groups + group) * p.m * p.dst_plane();
       for (box.start[0] = 0; box.start[0] < p.count[0]; box.start[0] += p.box[0])
         for (box.start[1] = 0; box.start[1] < p.count[1]; box.start[1] += p.box[1]) {
           for (int d = 0; d < 2; ++d) box.size[d] = smaller(p.box[d], p.count[d] - box.start[d]);
@@ -209,7 +246,7 @@ void run(const ConvGeometry& g, int64_t, const T* x, const T* dy, T* partial, in
             box.x = from + (box.start[0] * p.axis[0].src_step() + p.first[0]) * p.pitch[0] +
                     (box.start[1] * p.axis[1].src_step() + p.first[1]) * p.pitch[1] + p.first[2];
           } else {
-            copy_patch(p.patch_of(from, box.samples, box.start), borders_are_zero, patch_at);
+            copy_patch(p.patch_of(from, box.samples, box.start, box.alone), borders_are_zero, patch_at);
             borders_are_zero = p.boxes[0] * p.boxes[1] == 1 && box.samples == p.samples;
             box.x = patch_at;
           }
@@ -285,9 +322,13 @@ double cost(const ConvGeometry& g) {
   const double lanes = static_cast<double>(across) / static_cast<double>(ceil_div(across, L) * L);
   // Measured: the share of the peak that is reached, what moving a vector of dy takes, and, where groups are small, what
   // a box takes besides its products.
-  const double products = outputs * static_cast<double>(w.k) / (L * lanes * (p.by_width ? 0.67 : p.m <= L ? 0.7 : 0.9));
+  const double products = outputs * static_cast<double>(w.k) * (p.pairs() ? kPairFma : 1) /
+                          (L * lanes *
+                           (p.by_width ? 0.67
+                            : p.m <= L ? 0.7
+                                       : 0.9));
   const double boxes = static_cast<double>(p.groups * p.n * ceil_div(p.dst_plane(), kBoxPositions));
-  return products + 8 * outputs / L + (p.groups > 1 ? 2000 * boxes : 0);
+  return products + (p.pairs() ? 12 : 8) * outputs / L + (p.groups > 1 ? 2000 * boxes : 0);
 }
 
 template <class T>

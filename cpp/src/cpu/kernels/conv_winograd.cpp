@@ -32,6 +32,7 @@ struct Pass {
   Plane src, dst;
   int64_t pad[2];  // dst (y, x) reads src from (y, x) - pad on
   int64_t weight_k, weight_c;
+  ConvOperands operands;  // never pairs: what is multiplied are the transforms
   bool turned;
   Tiling tiling;
   int64_t channels;                               // c, up to whole vectors
@@ -40,6 +41,7 @@ struct Pass {
 
   Pass(const ConvGeometry& g, ConvPass pass, bool fresh = false) {
     turned = pass == ConvPass::InputGrad;
+    operands = unpaired(g.operands);
     groups = g.groups, c = turned ? g.m : g.c, k = turned ? g.c : g.m;
     src = {turned ? g.out[1] : g.in[1], turned ? g.out[2] : g.in[2]};
     dst = {turned ? g.in[1] : g.out[1], turned ? g.in[2] : g.out[2]};
@@ -106,6 +108,9 @@ void pack_channel(const Pass<M>& p, const T* weight, int64_t group, int64_t pane
         rows[j] = panel * kN + j0 + j < p.k
                       ? load_n(from + (j0 + j) * p.weight_k + t, static_cast<size_t>(9 - t < L ? 9 - t : L))
                       : V<T>{};
+      if (p.operands == ConvOperands::Rounded)
+#pragma GCC unroll 16
+        for (int j = 0; j < L; ++j) rows[j] = rounded_to_bf16(rows[j]);
       transpose<T>(rows);
 #pragma GCC unroll 16
       for (int j = 0; j < L; ++j) tap[t + j] = rows[j];
@@ -150,7 +155,7 @@ void transform_input(const Pass<M>& p, const T* src, int64_t begin, int64_t end,
                      T* patch_at, T* v) {
   constexpr int N = Pass<M>::N;
   const int64_t plane = p.src.height * p.src.width;
-  Gathered<T> patch{patch_at};
+  Gathered<T> patch{patch_at, p.operands};
   for (int64_t strip = begin; strip < end;) {
     const Part part = p.tiling.part(strip, end);
     const T* image = src + part.image * p.groups * p.c * plane;

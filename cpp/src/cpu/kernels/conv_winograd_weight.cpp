@@ -76,7 +76,8 @@ void run(const ConvGeometry& g, int64_t round, const T* x, const T* dy, T* parti
   constexpr int N = WeightPass<M>::N;
   const int64_t src_plane = p.src.height * p.src.width, dst_plane = p.dst.height * p.dst.width;
   const int64_t strips_end = smaller(p.tiling.all_strips(), (round + 1) * p.round_strips);
-  Gathered<T> x_patch{static_cast<T*>(workspace)}, dy_patch{static_cast<T*>(workspace)};
+  const ConvOperands operands = unpaired(g.operands);
+  Gathered<T> x_patch{static_cast<T*>(workspace), operands}, dy_patch{static_cast<T*>(workspace), operands};
   for (int64_t task = begin; task < end; ++task) {
     const int64_t first = round * p.round_strips + task * p.tiling.strips;
     const int64_t last = smaller(first + p.tiling.strips, strips_end);

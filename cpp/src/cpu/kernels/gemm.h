@@ -51,6 +51,8 @@ struct GemmKernels {
   // by `block`; no gemv.
   // Pairs: where the processor has AVX-512 BF16; null for other instruction sets.
   const GemmFunctions<float>*bf16_rounded, *bf16_pairs;
+  // The same on AMX tiles, null but with AVX-512, and on an imitation of these for tests.
+  const GemmFunctions<float>*bf16_amx, *bf16_amx_plain;
   // C[m0:m1, :] += A B modulo 2^bits, C row-major; the element size in bytes is the index's power of two. Signed and
   // unsigned products have the same bits.
   void (*integer[4])(int64_t m0, int64_t m1, int64_t n, int64_t k, const void* a, int64_t a_row, int64_t a_col,
