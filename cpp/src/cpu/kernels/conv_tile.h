@@ -90,8 +90,8 @@ struct RowsTiles {
 template <class T, bool kPairs>
 constexpr RowsTiles<T> make_rows_tiles() {
   RowsTiles<T> t{};
-#define LANNER_COLUMNS(c)            \
-  if constexpr (c <= kMR) {          \
+#define LANNER_COLUMNS(c)                    \
+  if constexpr (c <= kMR) {                  \
     t.of[c][1] = rows_tile<T, c, 1, kPairs>; \
     t.of[c][2] = rows_tile<T, c, 2, kPairs>; \
   }
@@ -265,10 +265,8 @@ void dot_tile(int64_t full, int64_t vectors, int tail, const T* g, int64_t g_ste
       }
     }
   };
-  run(
-      0, full, [](const T* p) __attribute__((always_inline)) { return load(p); });
-  run(
-      full, vectors, [&](const T* p) __attribute__((always_inline)) { return load_n(p, static_cast<size_t>(tail)); });
+  run(0, full, [](const T* p) __attribute__((always_inline)) { return load(p); });
+  run(full, vectors, [&](const T* p) __attribute__((always_inline)) { return load_n(p, static_cast<size_t>(tail)); });
 
   // Through memory: an index that is not a constant would keep the accumulators there during the loop above.
   T lanes[kAll * L], sum[kAll];
