@@ -32,7 +32,7 @@ constexpr int kMR = 4;
 #endif
 constexpr int kTileVectors = 2;
 template <class T>
-constexpr int kNR = kTileVectors* kLanes<T>;
+constexpr int kNR = kTileVectors * kLanes<T>;
 
 // K is walked in blocks, so that a block of A stays in the second-level cache; C is read and written once a block. A
 // panel of B, kKC x kNR<T>, is 64 KiB with AVX-512 and comes from the second-level cache too: 9 bytes a cycle, and no
