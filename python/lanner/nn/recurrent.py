@@ -162,7 +162,20 @@ class _Recurrent(Module):
         return text
 
 
-class RNN(_Recurrent):
+class _OneState(_Recurrent):
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: Tensor | None = None,
+        *,
+        lengths: Tensor | Sequence[int] | None = None,
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
+        """Return the states of all steps, and those after the last."""
+        y, (h,) = self._run(input, [hx], lengths)
+        return y, h
+
+
+class RNN(_OneState):
     """``h' = tanh(W_ih x + b_ih + W_hh h + b_hh)`` over the steps of a sequence; ``nonlinearity="relu"`` for relu.
 
     Takes ``input`` [T, N, input_size] ([N, T, input_size] with ``batch_first``, [T, input_size] for one sequence, or a
@@ -198,17 +211,6 @@ class RNN(_Recurrent):
         reverse = end.endswith("_reverse")
         weights = self._weights(end)
         return _core.rnn(x, **weights, nonlinearity=self.nonlinearity, h0=states[0], lengths=lengths, reverse=reverse)
-
-    def forward(
-        self,
-        input: Tensor | PackedSequence,
-        hx: Tensor | None = None,
-        *,
-        lengths: Tensor | Sequence[int] | None = None,
-    ) -> tuple[Tensor | PackedSequence, Tensor]:
-        """Return the states of all steps, and those after the last."""
-        y, (h,) = self._run(input, [hx], lengths)
-        return y, h
 
 
 class LSTM(_Recurrent):
@@ -259,7 +261,7 @@ class LSTM(_Recurrent):
         return y, (h, c)
 
 
-class GRU(_Recurrent):
+class GRU(_OneState):
     """``h' = (1 - z) n + z h``, ``n = tanh(W_in x + b_in + r (W_hn h + b_hn))`` over the steps of a sequence.
 
     The gates are r, z, n. Arguments as of `RNN`.
@@ -288,17 +290,6 @@ class GRU(_Recurrent):
     def _one(self, x: Tensor, end: str, states: list[Tensor | None], lengths: Tensor | None) -> tuple[Tensor, ...]:
         reverse = end.endswith("_reverse")
         return _core.gru(x, **self._weights(end), h0=states[0], lengths=lengths, reverse=reverse)
-
-    def forward(
-        self,
-        input: Tensor | PackedSequence,
-        hx: Tensor | None = None,
-        *,
-        lengths: Tensor | Sequence[int] | None = None,
-    ) -> tuple[Tensor | PackedSequence, Tensor]:
-        """Return the states of all steps, and those after the last."""
-        y, (h,) = self._run(input, [hx], lengths)
-        return y, h
 
 
 class _Cell(Module):
