@@ -9,6 +9,7 @@
 
 #include "cpu/dispatch.h"
 #include "cpu/kernels/recurrent.h"
+#include "cpu/kernels/recurrent_thin.h"
 #include "ops/op.h"
 
 namespace lanner {
@@ -49,6 +50,14 @@ const cpu::RecurrentOf<T>& recurrent_kernels_of() {
     return cpu::kernels().recurrent->f32;
   else
     return cpu::kernels().recurrent->f64;
+}
+
+template <class T>
+const cpu::ThinOf<T>& thin_kernels_of() {
+  if constexpr (sizeof(T) == 4)
+    return cpu::kernels().recurrent_thin->f32;
+  else
+    return cpu::kernels().recurrent_thin->f64;
 }
 
 // T, N, H and the features K of h: H, or those of its projection.

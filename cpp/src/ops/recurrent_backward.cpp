@@ -45,7 +45,7 @@ struct Weights {
 
   Weights(Op op, const RecurrentSizes& s, bool projected) : count(op == Op::GruBackward ? 2 : 1) {
     const int64_t H = s.hidden, first = op == Op::GruBackward ? 2 * H : cell_of(op).gates * H;
-    const bool thin = s.rows <= recurrent_kernels_of<T>().thin_rows;
+    const bool thin = s.rows <= thin_kernels_of<T>().rows;
     parts[0] = {{nullptr, first, s.state, thin}, 0, 0};
     parts[1] = {{nullptr, H, s.state, thin}, 2 * H, 3 * H};
     projection.thin = thin;

@@ -23,7 +23,7 @@ struct Weights {
 
   Weights(const Run& r, const RecurrentSizes& s) {
     gates.k = s.state, gates.n = s.hidden;
-    gates.thin = projection.thin = input.thin = s.rows <= recurrent_kernels_of<T>().thin_rows;
+    gates.thin = projection.thin = input.thin = s.rows <= thin_kernels_of<T>().rows;
     elements = cell_of(r.op).gates * gates.gate_elements();
     if (r.in[In::kProjection].defined()) {
       projection.k = s.hidden, projection.n = s.state;

@@ -35,11 +35,10 @@ struct PackedGates {
   void multiply(int first, int gates, int64_t panel, int64_t rows, const T* a, int64_t a_row, T* c, int64_t c_row,
                 int64_t c_gate, bool add = false) const {
     const cpu::GemmFunctions<T>& f = gemm_functions<T>();
-    const cpu::RecurrentOf<T>& kernels = recurrent_kernels_of<T>();
     const int columns = static_cast<int>(std::min<int64_t>(f.nr, n - panel * f.nr));
     const T* packed = data + first * gate_elements() + panel * f.nr * k;
     if (thin)
-      return kernels.thin(
+      return thin_kernels_of<T>().multiply(
           {k, static_cast<int>(rows), gates, a, a_row, packed, gate_elements(), c, c_row, c_gate, columns, add});
     cpu::GemmArgs<T> g;
     g.m = rows, g.n = columns, g.k = k;

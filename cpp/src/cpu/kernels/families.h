@@ -15,6 +15,7 @@
   LANNER_FAMILY(ChannelNormKernels, channel_norm) \
   LANNER_FAMILY(LossKernels, loss)                \
   LANNER_FAMILY(RecurrentKernels, recurrent)      \
+  LANNER_FAMILY(ThinKernels, recurrent_thin)      \
   LANNER_FAMILY(CtcKernels, ctc)                  \
   LANNER_FAMILY(IndexKernels, indexing)           \
   LANNER_FAMILY(SortKernels, sort)                \

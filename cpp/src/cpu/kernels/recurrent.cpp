@@ -32,84 +32,6 @@ LANNER_INLINE void clear_units(T* to, int64_t begin, int64_t end) {
   for (int64_t u = begin; u < end; ++u) to[u] = 0;
 }
 
-// ---- products of few rows ------------------------------------------------------------------------------------------
-
-// A packed panel is two vectors wide. Two rows and four gates are 16 sums: registers that only AVX-512 and NEON have.
-#if defined(__AVX512F__) || defined(__ARM_NEON)
-constexpr int kThinRows = 2;
-#else
-constexpr int kThinRows = 1;
-#endif
-constexpr int kPanelVectors = 2;
-
-template <class T>
-LANNER_INLINE void put_sums(const ThinProduct<T>& p, int row, int gate, const V<T>* sums) {
-  T* c = p.c + row * p.c_row + gate * p.c_gate;
-  for (int j = 0; j < kPanelVectors; ++j) {
-    const int left = p.columns - j * kLanes<T>, n = left < kLanes<T> ? left : kLanes<T>;
-    if (n <= 0) return;
-    put(c + j * kLanes<T>, p.add ? sums[j] + take(c + j * kLanes<T>, n) : sums[j], n);
-  }
-}
-
-template <class T, int kRows, int kGates>
-void thin_gates(const ThinProduct<T>& p) {
-  constexpr int L = kLanes<T>;
-  V<T> sums[kRows][kGates][kPanelVectors] = {};
-  for (int64_t s = 0; s < p.k; ++s) {
-    const T* b = p.packed + s * kPanelVectors * L;
-#pragma GCC unroll 4
-    for (int g = 0; g < kGates; ++g, b += p.packed_gate)
-#pragma GCC unroll 2
-      for (int j = 0; j < kPanelVectors; ++j)
-#pragma GCC unroll 2
-        for (int r = 0; r < kRows; ++r)
-          sums[r][g][j] = fma(splat(p.a[r * p.a_row + s]), load(b + j * L), sums[r][g][j]);
-  }
-  for (int r = 0; r < kRows; ++r)
-    for (int g = 0; g < kGates; ++g) put_sums(p, r, g, sums[r][g]);
-}
-
-// One matrix: four parts of k side by side, what is left of k with the first.
-template <class T, int kRows>
-void thin_parts(const ThinProduct<T>& p) {
-  constexpr int L = kLanes<T>, kParts = 4;
-  const int64_t part = p.k / kParts;
-  V<T> sums[kRows][kParts][kPanelVectors] = {};
-  const auto add = [&](int64_t s, int q) __attribute__((always_inline)) {
-    const T* b = p.packed + s * kPanelVectors * L;
-#pragma GCC unroll 2
-    for (int j = 0; j < kPanelVectors; ++j)
-#pragma GCC unroll 2
-      for (int r = 0; r < kRows; ++r) sums[r][q][j] = fma(splat(p.a[r * p.a_row + s]), load(b + j * L), sums[r][q][j]);
-  };
-  for (int64_t s = 0; s < part; ++s) {
-#pragma GCC unroll 4
-    for (int q = 0; q < kParts; ++q) add(q * part + s, q);
-  }
-  for (int64_t s = kParts * part; s < p.k; ++s) add(s, 0);
-  for (int r = 0; r < kRows; ++r) {
-    for (int j = 0; j < kPanelVectors; ++j)
-      sums[r][0][j] = (sums[r][0][j] + sums[r][1][j]) + (sums[r][2][j] + sums[r][3][j]);
-    put_sums(p, r, 0, sums[r][0]);
-  }
-}
-
-template <class T, int kRows>
-void thin_rows(const ThinProduct<T>& p) {
-  if (p.gates == 4) return thin_gates<T, kRows, 4>(p);
-  if (p.gates == 3) return thin_gates<T, kRows, 3>(p);
-  ThinProduct<T> one = p;
-  for (int g = 0; g < p.gates; ++g, one.packed += p.packed_gate, one.c += p.c_gate) thin_parts<T, kRows>(one);
-}
-template <class T>
-void thin(const ThinProduct<T>& p) {
-  if constexpr (kThinRows == 2) {
-    if (p.rows == 2) return thin_rows<T, 2>(p);
-  }
-  thin_rows<T, 1>(p);
-}
-
 // ---- forward --------------------------------------------------------------------------------------------------------
 
 // cell(row, u, n, before) computes n units of a row; before(gate) is x W^T + b + h W^T there, or its parts.
@@ -297,8 +219,7 @@ void gru_back(const RecurrentStepBack<T>& s) {
 
 template <class T>
 constexpr RecurrentOf<T> functions() {
-  return {kThinRows,          thin<T>,           rnn_tanh<T>,  rnn_relu<T>, lstm<T>, gru<T>,
-          rnn_back<T, false>, rnn_back<T, true>, lstm_back<T>, gru_back<T>};
+  return {rnn_tanh<T>, rnn_relu<T>, lstm<T>, gru<T>, rnn_back<T, false>, rnn_back<T, true>, lstm_back<T>, gru_back<T>};
 }
 
 }  // namespace

@@ -47,26 +47,8 @@ struct RecurrentStepBack {
   int64_t time;
 };
 
-// C_g = A B_g (+ C_g) for one or two rows of A, where a tile of the GEMM has too few sums to hide the latency of
-// additions: all gates at once, or where there is only one, parts of k.
-template <class T>
-struct ThinProduct {
-  int64_t k;
-  int rows, gates;
-  const T* a;
-  int64_t a_row;
-  const T* packed;  // a panel of B_0, as GemmFunctions::pack_b makes it
-  int64_t packed_gate;
-  T* c;
-  int64_t c_row, c_gate;
-  int columns;  // at most those of a panel
-  bool add;
-};
-
 template <class T>
 struct RecurrentOf {
-  int thin_rows;
-  void (*thin)(const ThinProduct<T>&);
   void (*rnn_tanh)(const RecurrentStep<T>&);
   void (*rnn_relu)(const RecurrentStep<T>&);
   void (*lstm)(const RecurrentStep<T>&);
