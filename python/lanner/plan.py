@@ -65,9 +65,10 @@ class Plan:
     def summary(self, verbose: int = 1) -> PlanSummary:
         """Print each kernel's time, FLOPs, bytes and share of the machine's ceiling, and return the table.
 
-        The step runs some times for it on random numbers and on copies of all that it writes to: weights and
-        statistics stay as they are. The share is of the FLOP/s that the cores can do for products and convolutions,
-        of the bandwidth of the memory that its operands fit in for everything else.
+        The step runs some times for it on random numbers (whole ones are those that it was recorded with) and on
+        copies of all that it writes to: weights and statistics stay as they are. The share is of the FLOP/s that the
+        cores can do for products and convolutions, of the bandwidth of the memory that its operands fit in for
+        everything else.
 
         >>> step = ln.compile(lambda x: x @ x); y = step(ln.ones((16, 16)))
         >>> print(step.plan.summary(verbose=0))  # doctest: +ELLIPSIS

@@ -255,6 +255,14 @@ def test_measuring_changes_nothing(tmp_path):
     assert core.run([ln.zeros(4)])[0].tolist() == [4.0] * 4
 
 
+def test_measuring_takes_the_whole_numbers_of_the_recording():
+    from lanner.plan import Plan
+
+    net = ln.nn.GRU(2, 3, batch_first=True)
+    _, core = record(lambda x, lengths: [net(x, lengths=lengths)[0]], ln.ones((2, 5, 2)), ln.tensor([5, 3]))
+    assert "gru" in str(Plan(core).summary(verbose=0))  # a length of 0 would be an error
+
+
 @pytest.mark.parametrize("kept", [False, True])
 def test_the_gradient_of_a_batch_norm_is_gated_while_it_is_read(kept):
     ln.manual_seed(0)

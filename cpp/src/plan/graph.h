@@ -25,6 +25,7 @@ struct Buffer {
   Kind kind = Kind::Internal;
   size_t bytes = 0;
   std::shared_ptr<Storage> storage;  // External, Kept, Constant
+  std::shared_ptr<Storage> example;  // Input of int32 or int64: a copy of what was recorded, to time the step with
   int input = -1;                    // Input: which
   int result = -1;                   // Output: which of the blocks that a replay is given
   bool written = false;              // by a node that has it among its inputs

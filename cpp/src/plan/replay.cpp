@@ -373,6 +373,8 @@ void Program::measure(std::vector<PlanStep>& steps) const {
   for (int value : g.inputs) {
     const Value& v = g.values[value];
     owners.push_back(is_floating(v.dtype) ? ops::cast(ops::normal(v.shape), v.dtype) : ops::zeros(v.shape, v.dtype));
+    // Whole numbers are places and lengths, which ops check, and which decide how long they take.
+    if (const Buffer& b = g.buffers[v.buffer]; b.example) std::memcpy(owners.back().raw(), b.example->data(), b.bytes);
     inputs.push_back(owners.back().raw());
   }
   for (int b : result_buffers_) {

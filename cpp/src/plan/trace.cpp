@@ -24,6 +24,7 @@ Trace::Trace(const Tensors& inputs) {
     b.kind = Buffer::Kind::Input;
     b.bytes = static_cast<size_t>(x.size()) * itemsize(x.dtype());
     b.input = static_cast<int>(i);
+    if (x.dtype() == DType::Int32 || x.dtype() == DType::Int64) b.example = Tape::impl(ops::copy(x))->storage;
     graph_.buffers.push_back(b);
     const auto& storage = Tape::impl(alias)->storage;
     seen_.push_back(storage);
