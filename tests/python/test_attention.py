@@ -203,10 +203,11 @@ def test_weights_and_the_fast_way_agree():
     ],
     ids=["additive", "general", "dot", "concat"],
 )
-def test_scored_attention(layer):
+@pytest.mark.parametrize("length", [3, 6])  # fewer queries than the five keys, and more
+def test_scored_attention(layer, length):
     rng = np.random.default_rng(0)
     layer = layer.to(ln.float64)
-    query, key = rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 5, layer.key_dim))
+    query, key = rng.normal(size=(2, length, 4)), rng.normal(size=(2, 5, layer.key_dim))
     padding = np.arange(5) >= np.array([[5], [3]])
     state = {name: p.detach().numpy() for name, p in layer.named_parameters()}
     if isinstance(layer, nn.AdditiveAttention):
@@ -217,9 +218,8 @@ def test_scored_attention(layer):
     elif layer.score == "general":
         scores = np.einsum("nld,de,nse->nls", query, state["key_proj.weight"], key)
     else:
-        pairs = np.concatenate(
-            [np.broadcast_to(query[:, :, None], (2, 3, 5, 4)), np.broadcast_to(key[:, None], (2, 3, 5, 6))], -1
-        )
+        pairs = (np.broadcast_to(x, (2, length, 5, x.shape[-1])) for x in (query[:, :, None], key[:, None]))
+        pairs = np.concatenate(list(pairs), -1)
         scores = np.tanh(pairs @ state["concat_proj.weight"].T) @ state["score_proj.weight"][0]
     scores = np.where(padding[:, None], -np.inf, scores)
     weights = np.exp(scores - scores.max(-1, keepdims=True))

@@ -395,6 +395,9 @@ class MultiplicativeAttention(_ScoredAttention):
         if self.score == "dot":
             return query @ _core.matrix_transpose(key)
         if self.score == "general":
+            # One step of a decoder has fewer queries than keys; projected are those that are fewer.
+            if query.shape[1] < key.shape[1]:
+                return (query @ self.key_proj.weight) @ _core.matrix_transpose(key)
             return query @ _core.matrix_transpose(self.key_proj(key))
         of_query, of_key = _core.split(self.concat_proj.weight, [self.query_dim, self.key_dim], 1)
         mixed = _core.expand_dims(F.linear(query, of_query), axis=2) + _core.expand_dims(F.linear(key, of_key), axis=1)
