@@ -151,6 +151,58 @@ TEST(Math, Activations) {
   }
 }
 
+// The slope of gelu is a sum of two terms that cancel near x = -0.75: units of the larger one, and as many again for the
+// rounding of x * sqrt(1/2) as above.
+TEST(Math, GeluBackward) {
+  std::vector<float> x;
+  for (float v = -14; v < 14; v += 0x1p-11f) x.push_back(v);
+  std::vector<double> wide(x.begin(), x.end());
+  for (double& v : wide) v *= 1 + 0x1p-30;
+  const auto expect = [](const cpu::KernelTable& table, auto x, auto last) {
+    using T = typename decltype(x)::value_type;
+    using R = decltype(last);
+    const std::vector<T> y = test::run(table, "gelu_backward", std::vector<T>(x.size(), T(1)), x);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const R v = x[i], cdf = R(0.5) * std::erfc(-v / std::sqrt(R(2)));
+      const R along = v * std::exp(-v * v / 2) / std::sqrt(2 * std::acos(R(-1)));
+      const R unit = std::max(std::abs(cdf), std::abs(along)) * std::numeric_limits<T>::epsilon() +
+                     R(std::numeric_limits<T>::denorm_min());
+      ASSERT_LE(std::abs(y[i] - (cdf + along)), unit * (5 + 2 * v * v * (v < 0)))
+          << table.isa << " " << sizeof(T) << " bytes, gelu_backward at " << v;
+    }
+  };
+  for (const cpu::KernelTable* table : cpu::available()) {
+    expect(*table, x, 0.0);
+    expect(*table, wide, Wide(0));
+    const float inf = std::numeric_limits<float>::infinity();
+    const std::vector<float> ends = test::run<float>(*table, "gelu_backward", {1.0f, 1.0f, 1.0f}, {inf, -inf, 0.0f});
+    EXPECT_EQ(ends, (std::vector<float>{1, 0, 0.5}));
+    EXPECT_TRUE(std::isnan(test::run<float>(*table, "gelu_backward", {1.0f}, {std::nanf("")})[0]));
+  }
+}
+
+TEST(Math, SoftplusWithinFourUlps) {
+  const double params[2] = {1, 1e9};
+  const auto softplus = [](auto x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); };
+  const auto expect = [&](const cpu::KernelTable& table, auto x, auto last) {
+    using T = typename decltype(x)::value_type;
+    const std::vector<T> y = test::run(table, "softplus", x, params);
+    for (size_t i = 0; i < x.size(); ++i)
+      ASSERT_LE((ulps<T, decltype(last)>(y[i], softplus(static_cast<decltype(last)>(x[i])))), 4)
+          << table.isa << " " << sizeof(T) << " bytes, softplus at " << x[i];
+  };
+  std::vector<float> x = edges<float>();
+  for (float v = -110; v < 110; v += 0x1p-9f) x.push_back(v);
+  std::vector<double> wide = edges<double>();
+  for (double v = -750; v < 750; v += 0x1.01p-5) wide.push_back(v);
+  std::erase_if(x, [](float v) { return v > 1e9f; });  // past the threshold
+  std::erase_if(wide, [](double v) { return v > 1e9; });
+  for (const cpu::KernelTable* table : cpu::available()) {
+    expect(*table, x, 0.0);
+    expect(*table, wide, Wide(0));
+  }
+}
+
 TEST(Math, PowersAsInC) {
   const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
   const std::vector<float> points = {0,       1e-45f, 1e-38f, 0.3f, 0.5f,    1,        1.5f,  2,   3,  4,

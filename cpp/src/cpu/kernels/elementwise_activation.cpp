@@ -99,13 +99,13 @@ struct Softplus {
   template <class Vector>
   LANNER_INLINE static Vector run(Vector x, const double* params) {
     const Vector z = x * number<Vector>(params[0]);
-    const Vector soft = max_nan(z, Vector{}) + log1p(exp(-abs(z)));
+    const Vector soft = max_nan(z, Vector{}) + log1p_of_fraction(exp(-abs(z)));
     return select(z > number<Vector>(params[1]), x, soft * number<Vector>(1 / params[0]));
   }
 };
 
 constexpr double kSqrtHalf = 0.70710678118654752440;       // 1 / sqrt(2)
-constexpr double kGaussian = 0.39894228040143267794;       // 1 / sqrt(2 pi)
+constexpr double kInverseSqrtPi = 0.56418958354775628695;  // 1 / sqrt(pi)
 constexpr double kSqrtTwoOverPi = 0.79788456080286535588;  // sqrt(2 / pi)
 constexpr double kCubic = 0.044715;
 
@@ -120,11 +120,18 @@ struct Gelu {
     return select(x == -number<Vector>(__builtin_inf()), -Vector{}, x * normal_cdf(x));
   }
 };
+// Distribution and x * density share one exponential: with a = |x| / sqrt(2), erfc(a) = ratio exp(-a^2), the slope is
+// d = (ratio / 2 - a / sqrt(pi)) exp(-a^2) where x is negative, else 1 - d.
 struct GeluBackward {
   template <class Vector>
   LANNER_INLINE static Vector run(Vector g, Vector x, const double*) {
-    const Vector density = number<Vector>(kGaussian) * exp(number<Vector>(-0.5) * x * x);
-    return g * (normal_cdf(x) + x * density);
+    const Vector z = number<Vector>(kSqrtHalf) * x, half = number<Vector>(0.5), one = number<Vector>(1);
+    const auto [a, ratio, gaussian] = erfc_parts(abs(z));
+    const Vector along = number<Vector>(kInverseSqrtPi) * a, d = (half * ratio - along) * gaussian;
+    Vector slope = select(x < Vector{}, d, one - d);
+    if constexpr (!kSingle<Vector>)  // as in erfc
+      slope = select(a < half, half + fma(half, erf_near_zero(z), copysign(along * gaussian, x)), slope);
+    return g * slope;
   }
 };
 

@@ -48,7 +48,7 @@ struct LogAddExp {
   template <class Vector>
   LANNER_INLINE static Vector run(Vector x, Vector y, const double*) {
     const Vector larger = max_nan(x, y), distance = select(x == y, Vector{}, abs(x - y));
-    return larger + log1p(exp(-distance));
+    return larger + log1p_of_fraction(exp(-distance));
   }
 };
 

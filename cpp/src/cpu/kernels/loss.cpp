@@ -21,7 +21,7 @@ void binary_cross_entropy_with_logits(const T* x, const T* t, T* y, size_t n) {
   const V<T> zero = splat(static_cast<T>(0));
   each_vector<T>(static_cast<int64_t>(n), [&](auto v, int64_t i) {
     const V<T> p = v.load(x + i);
-    v.store(y + i, max_nan(p, zero) - p * v.load(t + i) + log1p(exp(-abs(p))));
+    v.store(y + i, max_nan(p, zero) - p * v.load(t + i) + log1p_of_fraction(exp(-abs(p))));
   });
 }
 

@@ -207,6 +207,17 @@ LANNER_INLINE Vector log1p(Vector x) {
   return copysign(select(correction == correction, y + correction, y), x);
 }
 
+// log(1 + x) for 0 <= x <= 1, where what log takes apart is known without the sum: 1 + x, or twice (1 + x) / 2.
+template <class Vector>
+LANNER_INLINE Vector log1p_of_fraction(Vector x) {
+  constexpr bool single = kSingle<Vector>;
+  const auto upper = x > number<Vector>(0.41421356237309503);  // sqrt(2) - 1
+  const Vector f = select(upper, number<Vector>(0.5) * (x - number<Vector>(1)), x);
+  const Vector low = number<Vector>(single ? -0x1.bd0105c610ca8p-13 : 0x1.a39ef35793c76p-33);
+  const Vector high = number<Vector>(single ? 0x1.63p-1 : 0x1.62e42feep-1);
+  return select(upper, high, Vector{}) + log_of_rest(f, select(upper, low, Vector{}));
+}
+
 // ---- the error function ---------------------------------------------------------------------------------------------
 
 // erf(x) for |x| <= 0.6 (0.75): relative error 2^-24 and 2^-56.
@@ -221,10 +232,15 @@ LANNER_INLINE Vector erf_near_zero(Vector x) {
                           0x1.b90ecd4aeec12p-20, -0x1.564f71bbc0d35p-23, 0x1.8a312cb07e6ccp-27);
 }
 
-// erfc(a) for a >= 0: exp(-a^2) times a polynomial in t = (a - K) / (a + K), over a + K: relative error 2^-25. In
-// float64, for a >= 0.5, the form of Shepherd and Laframboise (1981), over 1 + 2 a: relative error 2^-52.
+// erfc(a) = ratio * gaussian with gaussian = exp(-a^2), for a >= 0: a polynomial in t = (a - K) / (a + K), over a + K:
+// relative error 2^-25. In float64, for a >= 0.5, the form of Shepherd and Laframboise (1981), over 1 + 2 a: relative
+// error 2^-52.
 template <class Vector>
-LANNER_INLINE Vector erfc_tail(Vector a) {
+struct ErfcParts {
+  Vector a, ratio, gaussian;  // a: the argument, cut off where the gaussian is 0
+};
+template <class Vector>
+LANNER_INLINE ErfcParts<Vector> erfc_parts(Vector a) {
   a = min(number<Vector>(kSingle<Vector> ? 10.5 : 27.5), a);  // 0 from there on
   Vector p;
   if constexpr (kSingle<Vector>) {
@@ -246,7 +262,12 @@ LANNER_INLINE Vector erfc_tail(Vector a) {
   // The rounding of a^2 matters where a^2 is large. It is known where there is an fma (elsewhere it reads as 0).
   const Vector square = rounded(a * a), rest = fma(a, a, -square);
   const Vector e = exp_in_range(-square);
-  return p * (e - e * rest);
+  return {a, p, e - e * rest};
+}
+template <class Vector>
+LANNER_INLINE Vector erfc_tail(Vector a) {
+  const ErfcParts<Vector> parts = erfc_parts(a);
+  return parts.ratio * parts.gaussian;
 }
 
 template <class Vector>
