@@ -106,7 +106,8 @@ class Callback:
         """After a batch of a prediction."""
 
     def on_nonfinite_loss(self, batch: int, loss: float, inputs: tuple[Tensor, ...], target: Tensor | None) -> None:
-        """When a loss is NaN or infinite, before it reaches the weights; if training then stops, it never does."""
+        """When a loss is NaN or infinite. Where a callback has this hook, weights and buffers stay those before such a
+        batch, and training goes on with the next one unless it is told to stop."""
 
 
 _HOOKS = [name for name in vars(Callback) if name.startswith("on_")]
@@ -441,7 +442,7 @@ class CSVLogger(Callback):
 class TerminateOnNaN(Callback):
     """Ends training when the loss is NaN or infinite, and warns with the name of the first op that made it.
 
-    The weights stay those before the batch. ``message`` keeps the text, None while all is well.
+    Weights and buffers stay those before the batch. ``message`` keeps the text, None while all is well.
 
     >>> ln.callbacks.TerminateOnNaN().message is None
     True

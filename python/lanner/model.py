@@ -168,12 +168,10 @@ class Model:
                 self._see(inputs)
             hooks.on_train_batch_begin(number)
             judged = steps.train(inputs, target, guarded)
-            if isinstance(judged, float):  # the loss, which did not reach the weights
+            if isinstance(judged, float):
                 value = judged
                 hooks.on_nonfinite_loss(number, value, inputs, target)
-                if not self.stop_training:  # not as wanted: the batch once more
-                    judged = steps.train(inputs, target, False)
-            if isinstance(judged, Judged):
+            else:
                 value = _value(judged.loss)
             total.add(value, inputs, judged)
             due = bar.due

@@ -55,12 +55,18 @@ class Steps:
         )
 
     def train(self, inputs: tuple[Tensor, ...], target: Tensor | None, guarded: bool) -> Judged | float:
-        """One update; of a loss that is NaN or infinite, where `guarded`, there is none, and it is returned."""
+        """One update. Where `guarded`, a loss that is NaN or infinite is returned, and the batch leaves no trace in
+        weights and buffers."""
         if not guarded:
             return self._get("fit", self._train)(inputs, target)  # type: ignore[no-any-return]
+        before = [
+            (buffer, buffer.clone()) for buffer in self.net.buffers()
+        ]  # batch norm writes before the loss is known
         try:
             return self._get("fit, guarded", self._train_guarded, _halts=True)(inputs, target)  # type: ignore[no-any-return]
         except _core.Halted:
+            for buffer, value in before:
+                overwrite(buffer, value)
             return float(self._seen.item())
 
     def judge(self, inputs: tuple[Tensor, ...], target: Tensor | None) -> Judged:

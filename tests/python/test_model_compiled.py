@@ -79,15 +79,30 @@ def test_a_loss_that_reads_a_value_names_the_line():
         ln.Model(nn.Linear(4, 2), loss, "sgd").fit(X, Y, verbose=0)
 
 
-def test_a_nonfinite_loss_that_nobody_minds():
-    seen = []
-    x = X.copy()
-    x[40] = np.nan
-    model = classifier()
-    watch = LambdaCallback(on_nonfinite_loss=lambda batch, loss, inputs, target: seen.append((batch, loss)))
-    model.fit(x, Y, batch_size=16, shuffle=False, callbacks=[watch], verbose=0)
-    assert seen[0][0] == 2 and np.isnan(seen[0][1])
-    assert np.isnan(next(model.net.parameters()).detach().numpy()).all()
+@pytest.mark.parametrize("bad", [0, 2], ids=["while recorded", "in a replay"])
+def test_a_batch_of_nonfinite_loss_is_left_out(bad):
+    seen, runs = [], []
+    x = X[:64].copy()
+    x[16 * bad] = np.nan
+
+    def fitted(x, y, callbacks):
+        ln.manual_seed(0)
+        net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+        model = ln.Model(net, "cross_entropy", "adam", ["accuracy"])
+        history = model.fit(x, y, batch_size=16, shuffle=False, callbacks=callbacks, verbose=0).history
+        return [t.numpy() for t in net.state_dict().values()], history
+
+    watch = LambdaCallback(
+        on_nonfinite_loss=lambda batch, loss, inputs, target: seen.append((batch, loss)),
+        on_train_batch_end=lambda batch, logs: runs.append(batch),
+    )
+    state, history = fitted(x, Y[:64], [watch])
+    assert [batch for batch, _ in seen] == [bad] and np.isnan(seen[0][1]) and runs == [0, 1, 2, 3]
+    assert np.isnan(history["loss"][0]) and history["accuracy"][0] > 0
+    kept = np.arange(64) // 16 != bad
+    expected, _ = fitted(x[kept], Y[:64][kept], [])
+    for got, wanted in zip(state, expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)
 
 
 def test_copies_have_plans_of_their_own():
