@@ -176,11 +176,15 @@ def test_log_mel_at_its_edges():
     assert audio.log_mel(np.zeros((0, 400)), 8000).shape == (0, 3, 40)
     assert audio.log_mel(np.zeros((2, 3, 280)), 8000, n_mels=5).shape == (2, 3, 2, 5)
     np.testing.assert_allclose(audio.log_mel(np.zeros(200), 8000, n_mels=20, floor=1e-5), np.log(1e-5), rtol=1e-6)
-    long = np.random.default_rng(0).normal(size=8000 * 6)  # several blocks of frames
-    whole = audio.log_mel(long, 8000, n_mels=20)
-    assert len(whole) > 2 * audio._BLOCK
-    for i in (0, audio._BLOCK - 1, audio._BLOCK, len(whole) - 1):
-        np.testing.assert_allclose(whole[i], audio.log_mel(long[80 * i : 80 * i + 200], 8000, n_mels=20)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("n_mels", "n_fft"), [(1, 256), (20, 256), (120, 4096)])
+def test_log_mel_of_many_blocks(n_mels, n_fft):
+    long = np.random.default_rng(0).normal(size=8000 * 6)
+    whole = audio.log_mel(long, 8000, n_mels=n_mels, n_fft=n_fft)
+    assert whole.shape == (598, n_mels)
+    each = audio.log_mel(audio.frames(long, 200, 80), 8000, n_mels=n_mels, n_fft=n_fft)  # frame by frame
+    np.testing.assert_allclose(whole, each[:, 0], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +201,16 @@ def test_log_mel_at_its_edges():
         (lambda: audio.deltas(np.zeros(3)), ln.ShapeError, r"\[3\]"),
         (lambda: audio.deltas(np.zeros((3, 1)), 0), ValueError, "width"),
         (lambda: audio.standardize(np.zeros(3)), ln.ShapeError, r"\[3\]"),
+        (lambda: audio.resample(np.zeros(3), 0, 1), ValueError, "got 0 and 1"),
+        (lambda: audio.resample(np.zeros(3), 1.5, 1), ValueError, "whole numbers"),
+        (lambda: audio.resample(np.zeros(3), 2, 1, zeros=0), ValueError, "zeros"),
+        (lambda: audio.resample(np.zeros(3), 2, 1, rolloff=1.5), ValueError, "rolloff"),
+        (lambda: audio.resample(np.float32(3), 2, 1), ln.ShapeError, "axis of samples"),
+        (lambda: audio.resample(np.zeros(3, complex), 2, 1), ln.DTypeError, "real numbers"),
+        (lambda: audio.spec_augment(np.zeros((3, 2)), time_masks=-1), ValueError, "time_masks=-1"),
+        (lambda: audio.spec_augment(np.zeros((3, 2)), share=2), ValueError, "share=2"),
+        (lambda: audio.spec_augment(np.zeros(3)), ln.ShapeError, r"\[3\]"),
+        (lambda: audio.spec_augment(np.zeros((3, 2), int)), ln.DTypeError, "floating"),
     ],
 )
 def test_errors(call, error, match):
@@ -225,3 +239,88 @@ def test_standardize():
     np.testing.assert_allclose(got.std(axis=1), 1, atol=1e-5)
     assert not np.isnan(audio.standardize(np.ones((5, 2)))).any()
     assert audio.standardize(np.ones((0, 2))).shape == (0, 2)
+
+
+@pytest.mark.parametrize(("rate", "new_rate"), [(8000, 16000), (16000, 8000), (9, 10), (11, 10), (3, 1), (441, 160)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_resample_keeps_a_tone(rate, new_rate, dtype):
+    """A sine well below both halves of the rates is the same sine; there are as many samples as its seconds need."""
+    count = 4001
+    frequency = 0.1 * min(rate, new_rate)
+    got = audio.resample(np.sin(2 * np.pi * frequency * np.arange(count) / rate).astype(dtype), rate, new_rate)
+    assert got.dtype == np.dtype(dtype)
+    assert got.shape == (-(-count * new_rate // rate),)
+    expected = np.sin(2 * np.pi * frequency * np.arange(len(got)) / new_rate)
+    inside = slice(len(got) // 10, -len(got) // 10)
+    np.testing.assert_allclose(got[inside], expected[inside], atol=2e-3)
+
+
+def reference_resample(x, rate, new_rate, zeros=6, rolloff=0.99):
+    cutoff = rolloff * min(rate, new_rate) / rate
+    rows = []
+    for j in range(-(-len(x) * new_rate // rate)):
+        away = (np.arange(len(x)) - j * rate / new_rate) * cutoff
+        hann = np.where(np.abs(away) < zeros, np.cos(np.pi * away / 2 / zeros) ** 2, 0)
+        rows.append(np.sum(x * np.sinc(away) * hann * cutoff))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize(("rate", "new_rate"), [(9, 10), (11, 10), (8000, 12000), (3, 1), (1, 3), (160, 147)])
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 50])
+def test_resample(rate, new_rate, count):
+    x = np.random.default_rng(0).normal(size=(2, count))
+    got = audio.resample(x, rate, new_rate)
+    for row, signal in zip(got, x, strict=True):
+        np.testing.assert_allclose(row, reference_resample(signal, rate, new_rate), atol=1e-13)
+    np.testing.assert_allclose(audio.resample(x[:, ::-1], rate, new_rate, zeros=3)[1],
+                               reference_resample(x[1, ::-1], rate, new_rate, zeros=3), atol=1e-13)  # fmt: skip
+
+
+def test_resample_takes_away_what_the_lower_rate_cannot_hold():
+    high = np.sin(2 * np.pi * 3500 * np.arange(4000) / 8000)
+    assert np.abs(audio.resample(high, 8000, 4000)[100:-100]).max() < 2e-3
+    same = np.arange(5, dtype=np.int16)
+    assert audio.resample(same, 8000, 8000).dtype == np.float32
+    assert audio.resample(same, 8000, 4000).dtype == np.float32
+    assert audio.resample(np.ones(5), 3, 3) is not audio.resample(np.ones(5), 3, 3)
+
+
+@pytest.mark.parametrize("shape", [(30, 12), (3, 30, 12), (2, 2, 5, 3), (1, 1), (0, 4), (4, 0), (0, 4, 4)])
+def test_spec_augment(shape):
+    x = np.random.default_rng(0).uniform(1, 2, shape).astype(np.float32)
+    before = x.copy()
+    got = audio.spec_augment(x, time_masks=2, time_width=7, band_masks=1, band_width=3, value=-1, rng=1)
+    assert got.dtype == np.float32
+    assert got.shape == shape
+    np.testing.assert_array_equal(x, before)
+    kept = got != -1
+    np.testing.assert_array_equal(got[kept], x[kept])
+    masks = [] if 0 in shape else (~kept).reshape(-1, *shape[-2:])
+    for mask in masks:  # whole frames and whole bands, none too many of them
+        frames, bands = mask.all(axis=1), mask.all(axis=0)
+        if mask.all():
+            continue
+        np.testing.assert_array_equal(mask, frames[:, None] | bands[None, :])
+        assert frames.sum() <= 14
+        assert bands.sum() <= 3
+
+
+def test_spec_augment_draws():
+    x = np.ones((200, 300, 20))
+    masked = audio.spec_augment(x, time_masks=1, time_width=40, band_masks=0, rng=3) == 0
+    widths = masked.all(axis=2).sum(axis=1)
+    assert widths.min() <= 2
+    assert widths.max() >= 38
+    np.testing.assert_allclose(widths.mean(), 20, atol=4 * 40 / np.sqrt(12 * 200))
+    assert (audio.spec_augment(x, band_masks=0, share=0.1, rng=3) == 0).all(axis=2).sum(axis=1).max() <= 60
+    assert (audio.spec_augment(x, time_masks=0, band_masks=0) == 1).all()
+    drawn = [audio.spec_augment(x[0], rng=rng) for rng in (5, np.random.default_rng(5))]
+    np.testing.assert_array_equal(*drawn)
+    drawn = []
+    for _ in range(2):
+        ln.manual_seed(4)
+        drawn += [audio.spec_augment(x[0]), audio.spec_augment(x[0])]
+    np.testing.assert_array_equal(drawn[0], drawn[2])
+    assert (drawn[0] != drawn[1]).any()
+    fortran = audio.spec_augment(np.asfortranarray(x[0]), rng=5)
+    np.testing.assert_array_equal(fortran, audio.spec_augment(x[0], rng=5))

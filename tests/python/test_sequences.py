@@ -79,6 +79,9 @@ def test_pad_collate():
     x, y, n = PadCollate(parts=[1])(same)
     assert (x.shape, y.shape, n.tolist()) == ((2, 3), (2, 2), [1, 2])
     assert [t.shape for t in PadCollate([3])([[1], [1, 2]])] == [(2, 3), (2,)]
+    tokens, features, m, *_ = PadCollate(lengths=[1])(samples)
+    assert (tokens.shape, features.shape, m.tolist()) == ((2, 3), (2, 2, 2), [2, 1])
+    assert [t.shape for t in PadCollate(lengths=[])([[1], [1, 2]])] == [(2, 2)]
     with pytest.raises(ln.ShapeError, match=r"part 0 has length 3, more than the largest of boundaries \[2\]"):
         PadCollate([2])(samples)
 

@@ -1,4 +1,4 @@
-"""Sound as features: WAV files, frames, log-mel spectra, their slopes.
+"""Sound as features: WAV files, another rate, frames, log-mel spectra, their slopes, parts of them masked.
 
 >>> waveform = np.sin(2 * np.pi * 440 * np.arange(8000) / 8000).astype("float32")
 >>> features = ln.data.audio.log_mel(waveform, rate=8000, n_mels=40)
@@ -24,11 +24,23 @@ if TYPE_CHECKING:
 
 Scale = Literal["htk", "slaney"]
 
-__all__ = ["deltas", "frames", "hz_to_mel", "log_mel", "mel_filters", "mel_to_hz", "read_wav", "standardize"]
+__all__ = [
+    "deltas",
+    "frames",
+    "hz_to_mel",
+    "log_mel",
+    "mel_filters",
+    "mel_to_hz",
+    "read_wav",
+    "resample",
+    "spec_augment",
+    "standardize",
+]
 
 # Frames that are transformed at once: their spectra stay in the second-level cache, and a long recording needs no more
-# memory than its features.
-_BLOCK = 256
+# memory than its features. Above 2**18 multiply-adds OpenBLAS wakes threads, which takes longer than the product where
+# other threads train meanwhile (3 s of sound at 8 kHz, on two busy cores: 6.0 ms; without threads 0.4 ms).
+_BLOCK, _BLOCK_MULTIPLY_ADDS = 256, 2**18
 
 
 def read_wav(file: str | os.PathLike[str] | IO[bytes], dtype: Any = "float32", name: str | None = None) -> Any:
@@ -82,6 +94,51 @@ def read_wav(file: str | os.PathLike[str] | IO[bytes], dtype: Any = "float32", n
     else:
         raise _core.FormatError(f"{name}: samples of {8 * width} bits cannot be read")
     return (samples if channels == 1 else np.ascontiguousarray(samples.reshape(-1, channels).T)), rate
+
+
+def resample(waveform: Any, rate: int, new_rate: int, *, zeros: int = 6, rolloff: float = 0.99) -> Any:
+    """The waveforms [..., T], of ``rate`` samples a second, at ``new_rate``: [..., ceil(T * new_rate / rate)].
+
+    Each new sample is the sum of those around it, times a sinc under a Hann window that ends at its ``zeros``-th zero
+    on each side (J. O. Smith, "Digital audio resampling"). The sinc cuts off at ``rolloff`` times half the lower of the
+    rates. Beyond the ends there is silence. Of dtype float32, or of the waveform's where that is floating.
+
+    Played at the old rate, the result is faster by ``rate / new_rate``: training on copies at 0.9 and 1.1 of the speed
+    makes speech recognition better (T. Ko et al., "Audio augmentation for speech recognition", 2015).
+
+    >>> faster = ln.data.audio.resample(np.ones(1100), 11, 10)
+    >>> faster.shape, round(float(faster[500]), 2)
+    ((1000,), 1.0)
+    """
+    import numpy as np
+
+    x = np.asarray(waveform)
+    if min(rate, new_rate) < 1 or rate != int(rate) or new_rate != int(new_rate):
+        raise ValueError(f"resample: the rates must be whole numbers of at least 1, got {rate} and {new_rate}")
+    if zeros < 1 or not 0 < rolloff <= 1:
+        raise ValueError(f"resample: expected zeros of at least 1 and 0 < rolloff <= 1, got {zeros} and {rolloff}")
+    if x.ndim == 0:
+        raise _core.ShapeError("resample: waveform must have an axis of samples, got a single number")
+    if x.dtype.kind not in "fiu":
+        raise _core.DTypeError(f"resample: waveform must hold real numbers, got {x.dtype}")
+    dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
+    if rate == new_rate:
+        return x.astype(dtype)
+    # Every `old` samples the places of `new` ones among them come again: so many kernels there are, over a window that
+    # moves on by `old`.
+    divisor = math.gcd(int(rate), int(new_rate))
+    old, new = int(rate) // divisor, int(new_rate) // divisor
+    cutoff = rolloff * min(old, new) / old
+    width = math.ceil(zeros / cutoff)
+    away = (np.arange(-width, old + width) - np.arange(new)[:, None] * (old / new)) * cutoff
+    hann = np.where(np.abs(away) < zeros, np.cos(np.pi * away / (2 * zeros)) ** 2, 0.0)
+    kernels = (np.sinc(away) * hann * cutoff).astype(dtype)
+    count = -(-x.shape[-1] * new // old)
+    periods = -(-count // new)
+    behind = width + max(periods * old - x.shape[-1], 0)
+    padded = np.pad(x.astype(dtype, copy=False), [(0, 0)] * (x.ndim - 1) + [(width, behind)])
+    sums = frames(padded, old + 2 * width, old)[..., :periods, :] @ kernels.T
+    return np.ascontiguousarray(sums.reshape(*x.shape[:-1], periods * new)[..., :count])
 
 
 def frames(waveform: Any, length: int, hop: int) -> Any:
@@ -215,11 +272,12 @@ def log_mel(
     signals = waveform.reshape(math.prod(waveform.shape[:-1]), waveform.shape[-1]) if waveform.ndim else waveform
     pieces = frames(signals, length, step)
     result = np.empty((*pieces.shape[:-1], n_mels), np.float32)
+    block = min(max(_BLOCK_MULTIPLY_ADDS // filters.size, 1), _BLOCK)
     for row, signal in zip(result, pieces, strict=True):
-        for begin in range(0, len(signal), _BLOCK):
-            spectrum = np.fft.rfft(signal[begin : begin + _BLOCK] * hann, n_fft)
+        for begin in range(0, len(signal), block):
+            spectrum = np.fft.rfft(signal[begin : begin + block] * hann, n_fft)
             power = spectrum.real**2 + spectrum.imag**2
-            row[begin : begin + _BLOCK] = np.log(np.maximum(power @ filters, floor))
+            row[begin : begin + block] = np.log(np.maximum(power @ filters, floor))
     return result.reshape(*waveform.shape[:-1], *result.shape[-2:])
 
 
@@ -280,6 +338,59 @@ def standardize(features: Any, eps: float = 1e-5) -> Any:
     wide = x.astype(np.float64)
     centred = wide - wide.mean(axis=-2, keepdims=True)
     return (centred / np.sqrt((centred**2).mean(axis=-2, keepdims=True) + eps)).astype(dtype)
+
+
+def spec_augment(
+    features: Any,
+    *,
+    time_masks: int = 2,
+    time_width: int = 40,
+    band_masks: int = 2,
+    band_width: int = 8,
+    share: float = 1.0,
+    value: float = 0.0,
+    rng: np.random.Generator | int | None = None,
+) -> Any:
+    """A copy of features [..., frames, n] in which some frames and some bands are ``value``, to train on.
+
+    Each of ``time_masks`` covers up to ``time_width`` frames, but no more than a ``share`` of them; each of
+    ``band_masks`` up to ``band_width`` bands: how many is drawn evenly from 0 on, then where they begin. Of several
+    recordings each has its own. ``rng`` is a NumPy generator or its seed; without, the seed comes from the generator
+    that ``ln.manual_seed`` sets. ``value`` 0 is the mean of what ``standardize`` gives.
+
+    D. S. Park et al.: SpecAugment, a simple data augmentation method for automatic speech recognition (2019), without
+    its warping of time.
+
+    >>> masked = ln.data.audio.spec_augment(np.ones((50, 40)), time_width=10, rng=0)
+    >>> masked.shape, bool((masked == 0).any()), bool(np.isin(masked, (0, 1)).all())
+    ((50, 40), True, True)
+    """
+    import numpy as np
+
+    x = np.array(features, order="C")
+    if min(time_masks, time_width, band_masks, band_width) < 0 or not 0 <= share <= 1:
+        raise ValueError(
+            f"spec_augment: masks and widths must not be negative and share lie between 0 and 1; got "
+            f"time_masks={time_masks}, time_width={time_width}, band_masks={band_masks}, band_width={band_width}, "
+            f"share={share}"
+        )
+    if x.ndim < 2:
+        raise _core.ShapeError(f"spec_augment: expected features [..., frames, n], got shape {list(x.shape)}")
+    if x.dtype.kind != "f":
+        raise _core.DTypeError(f"spec_augment: features must be floating, got {x.dtype}")
+    generator = np.random.default_rng(_core._draw_seed() if rng is None else rng)
+    count, bands = x.shape[-2:]
+    longest, widest = min(time_width, int(share * count)), min(band_width, bands)
+    for each in x.reshape(math.prod(x.shape[:-2]), count, bands):  # views: the copy is contiguous
+        for _ in range(time_masks):
+            width = int(generator.integers(longest + 1))
+            begin = int(generator.integers(count - width + 1))
+            each[begin : begin + width] = value
+        for _ in range(band_masks):
+            width = int(generator.integers(widest + 1))
+            begin = int(generator.integers(bands - width + 1))
+            each[:, begin : begin + width] = value
+    return x
 
 
 def _scale(scale: str) -> str:

@@ -100,6 +100,7 @@ class PadCollate:
     Of a sample that is a tuple, each part with an axis (those numbered in ``parts``, if given) becomes two tensors of
     the batch, the padded sequences [N, T, ...] and their lengths [N]; other parts are joined as ever. So ``(tokens,
     label)`` gives ``(tokens [N, T], lengths [N], labels [N])``, which ``Model.fit`` takes as two inputs and the target.
+    ``lengths`` are the numbers of the parts whose lengths are given; without, all padded ones.
 
     T is the smallest of ``boundaries`` that holds the batch, so that a compiled step has no more plans than those;
     without, that of the longest. Where ``together``, all padded parts have the same T. ``boundaries`` and ``value`` may
@@ -117,11 +118,13 @@ class PadCollate:
         *,
         value: float | Mapping[int, float] = 0,
         parts: Sequence[int] | None = None,
+        lengths: Sequence[int] | None = None,
         together: bool = False,
         side: Side = "right",
     ) -> None:
         self.boundaries, self.value = boundaries, value
         self.parts = None if parts is None else frozenset(parts)
+        self.lengths = None if lengths is None else frozenset(lengths)
         self.together, self.side = together, side
 
     def __call__(self, samples: list[Any]) -> tuple[Any, ...]:
@@ -139,7 +142,9 @@ class PadCollate:
                 continue
             value = self.value.get(i, 0) if isinstance(self.value, Mapping) else self.value
             array, lengths = pad_sequences(column, value=value, length=self._length(i, longest[i]), side=self.side)
-            batch += [_core.asarray(array), _core.asarray(lengths)]
+            batch.append(_core.asarray(array))
+            if self.lengths is None or i in self.lengths:
+                batch.append(_core.asarray(lengths))
         return tuple(batch)
 
     def _is_padded(self, part: int, column: list[Any]) -> bool:
