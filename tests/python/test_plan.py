@@ -255,6 +255,25 @@ def test_measuring_changes_nothing(tmp_path):
     assert core.run([ln.zeros(4)])[0].tolist() == [4.0] * 4
 
 
+@pytest.mark.parametrize("op", ["linear", "linear with bias", "matmul"])
+def test_what_is_added_to_a_packed_product_may_be_an_input(op):
+    rng = np.random.default_rng(0)
+    draw = lambda *shape: ln.tensor(rng.normal(size=shape).astype(np.float32))  # noqa: E731
+    w, x, y, b = draw(16, 8), draw(4, 8), draw(4, 16), draw(16)
+
+    def f(x, y, b):
+        if op == "matmul":
+            return [ln.relu(x @ w.mT + y)]
+        return [ln.relu(ln.linear(x, w, b if op == "linear with bias" else None) + y)]
+
+    _, plan = record(f, x, y, b)
+    assert [step.name for step in plan.steps()] == [f"{op.split()[0]} + add + relu"]
+    for _ in range(2):
+        x, y, b = draw(4, 8), draw(4, 16), draw(16)
+        expected = x.numpy() @ w.numpy().T + y.numpy() + (b.numpy() if op == "linear with bias" else 0)
+        np.testing.assert_allclose(plan.run([x, y, b])[0].numpy(), np.maximum(expected, 0), atol=1e-5)
+
+
 def test_measuring_takes_the_whole_numbers_of_the_recording():
     from lanner.plan import Plan
 

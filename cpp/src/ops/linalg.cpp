@@ -153,11 +153,10 @@ class PackedProduct : public Prepared {
   }
   void run(const Run& r) override {
     cpu::GemmArgs<T> g = g_;
-    cpu::Epilogue<T>& e = g.epilogue;
     g.a = r.in[0].data<T>(), g.c = r.out[0].data<T>();
-    if (e.bias_per_column) e.bias_per_column = r.in[2].data<T>();
-    if (e.residual) e.residual = r.in[r.fused->residual].data<T>();
-    if (e.gate) e.gate = r.in[r.fused->gate].data<T>();
+    // Anew: inputs and outputs of a plan have no memory yet when it is prepared.
+    g.epilogue = epilogue_of<T>(r);
+    if (r.op == Op::Linear && r.in[2].defined()) g.epilogue.bias_per_column = r.in[2].data<T>();
     gemm(g, precision_);
   }
   size_t bytes() const override { return packed_.size() * sizeof(T); }
