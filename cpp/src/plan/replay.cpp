@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <typeinfo>
 #include <utility>
 
 #include "lanner/autodiff.h"
@@ -25,6 +26,22 @@ std::shared_ptr<TensorImpl> tensor_on(const Value& v, std::shared_ptr<Storage> s
   impl->shape = v.shape, impl->strides = v.strides, impl->size = v.size(), impl->dtype = v.dtype;
   impl->contiguous = is_row_major(v.shape, v.strides);
   return impl;
+}
+
+// The error that is being handled, with the path of its layer in front.
+[[noreturn]] void rethrow_from(const std::string& scope) {
+  if (scope.empty()) throw;
+  const auto located = [&](const Error& e) { return scope + ": " + e.what(); };
+  try {
+    throw;
+  } catch (const IndexError& e) {
+    throw IndexError(located(e));
+  } catch (const ShapeError& e) {
+    throw ShapeError(located(e));
+  } catch (const Error& e) {
+    if (typeid(e) != typeid(Error)) throw;
+    throw Error(located(e));
+  }
 }
 
 }  // namespace
@@ -149,14 +166,20 @@ void Instance::replay(std::span<void* const> inputs, std::span<void* const> resu
   halted_ = halt_requested() = false;
   const ParallelScope awake;
   const auto begin = Clock::now();
-  for (Step& s : steps_) {
-    if (s.prepared)
-      s.prepared->run(s.run());
-    else
-      s.function(s.run());
-    if (s.op == Op::HaltUnlessFinite) halted_ = std::exchange(halt_requested(), false);
-    if (halted_) return;
-    if (times) times->push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+  size_t at = 0;
+  try {
+    for (; at < steps_.size(); ++at) {
+      Step& s = steps_[at];
+      if (s.prepared)
+        s.prepared->run(s.run());
+      else
+        s.function(s.run());
+      if (s.op == Op::HaltUnlessFinite) halted_ = std::exchange(halt_requested(), false);
+      if (halted_) return;
+      if (times) times->push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+    }
+  } catch (const Error&) {
+    rethrow_from(graph_.nodes[at].scope);
   }
 }
 
