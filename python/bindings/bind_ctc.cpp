@@ -4,6 +4,15 @@
 namespace lanner::python {
 namespace {
 
+// How many frames or labels of each sample count.
+using Lengths = std::variant<Tensor, std::vector<int64_t>>;
+Tensor tensor_of(const Lengths& lengths) {
+  if (const auto* given = std::get_if<Tensor>(&lengths)) return *given;
+  const auto& numbers = std::get<std::vector<int64_t>>(lengths);
+  return Tensor::from_vector(numbers, {static_cast<int64_t>(numbers.size())});
+}
+Tensor tensor_of(const std::optional<Lengths>& lengths) { return lengths ? tensor_of(*lengths) : Tensor(); }
+
 using Labels = std::pair<std::vector<int64_t>, double>;
 Labels labels_of(ops::CtcHypothesis&& h) { return {std::move(h.labels), h.log_prob}; }
 
@@ -13,9 +22,9 @@ void bind_ctc(py::module_& m) {
   using namespace py::literals;
   m.def(
       "ctc_loss",
-      [](const Tensor& log_probs, const Tensor& targets, const Tensor& input_lengths, const Tensor& target_lengths,
+      [](const Tensor& log_probs, const Tensor& targets, const Lengths& input_lengths, const Lengths& target_lengths,
          int64_t blank, const std::string& reduction, bool zero_infinity) {
-        return ops::ctc_loss(log_probs, targets, input_lengths, target_lengths, blank,
+        return ops::ctc_loss(log_probs, targets, tensor_of(input_lengths), tensor_of(target_lengths), blank,
                              ops::loss_reduction(reduction, "ctc_loss"), zero_infinity);
       },
       "log_probs"_a, "targets"_a, "input_lengths"_a, "target_lengths"_a, "blank"_a = 0, "reduction"_a = "mean",
@@ -23,15 +32,15 @@ void bind_ctc(py::module_& m) {
       R"(-log of the probability that the frames ``log_probs`` [T, N, C] say ``targets``; see `lanner.nn.CTCLoss`.
 
 >>> log_probs = ln.log(ln.tensor([[[0.5, 0.5]], [[0.5, 0.5]]]))
->>> loss = ln.ctc_loss(log_probs, ln.tensor([[1]]), ln.tensor([2]), ln.tensor([1]))
+>>> loss = ln.ctc_loss(log_probs, ln.tensor([[1]]), (2,), (1,))
 >>> round(float(loss.exp()), 4)  # 1 / P(11, 01, 10)
 1.3333
 )");
   m.def(
       "ctc_greedy_decode",
-      [](const Tensor& log_probs, const std::optional<Tensor>& input_lengths, int64_t blank) {
+      [](const Tensor& log_probs, const std::optional<Lengths>& input_lengths, int64_t blank) {
         std::vector<Labels> found;
-        for (auto& h : ops::ctc_greedy_decode(log_probs, input_lengths.value_or(Tensor()), blank))
+        for (auto& h : ops::ctc_greedy_decode(log_probs, tensor_of(input_lengths), blank))
           found.push_back(labels_of(std::move(h)));
         return found;
       },
@@ -46,10 +55,10 @@ Repeats and blanks are taken out. ``input_lengths`` [N] says how many frames of 
 )");
   m.def(
       "ctc_beam_search",
-      [](const Tensor& log_probs, const std::optional<Tensor>& input_lengths, int64_t beam_width, int64_t blank,
+      [](const Tensor& log_probs, const std::optional<Lengths>& input_lengths, int64_t beam_width, int64_t blank,
          int64_t top) {
         std::vector<std::vector<Labels>> found;
-        for (auto& sample : ops::ctc_beam_search(log_probs, input_lengths.value_or(Tensor()), beam_width, blank, top)) {
+        for (auto& sample : ops::ctc_beam_search(log_probs, tensor_of(input_lengths), beam_width, blank, top)) {
           auto& labels = found.emplace_back();
           for (auto& h : sample) labels.push_back(labels_of(std::move(h)));
         }

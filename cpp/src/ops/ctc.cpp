@@ -56,6 +56,9 @@ void check_values(const Run& r) {
     const int64_t most = a.given >= 0 ? a.given : room;
     check<ShapeError>(lengths[i] >= 0 && lengths[i] <= most, "ctc_loss: target_lengths[", i, "] is ", lengths[i],
                       ", targets has room for ", most);
+    check<ShapeError>(a.zero_infinity || lengths[i] <= inputs[i], "ctc_loss: target_lengths[", i, "] is ", lengths[i],
+                      ", more than input_lengths[", i, "], which is ", inputs[i],
+                      "; zero_infinity=True gives such a sample a loss of 0");
     sum += lengths[i];
     for (int64_t j = 0; j < std::min(lengths[i], room); ++j) {
       const int64_t label = labels[i * room + j];

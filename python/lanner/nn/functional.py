@@ -27,6 +27,7 @@ from lanner._core import (
     conv_transpose3d,
     cosine_embedding_loss,
     cross_entropy,
+    ctc_loss,
     dropout,
     dropout2d,
     elu,
@@ -375,29 +376,6 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
         total = _core.kl_div(input, target, reduction="sum", log_target=log_target)
         return total / max(input.shape[0], 1) if input.ndim else total
     return _core.kl_div(input, target, reduction=reduction, log_target=log_target)
-
-
-def ctc_loss(
-    log_probs: Tensor,
-    targets: Tensor,
-    input_lengths: Tensor | Sequence[int],
-    target_lengths: Tensor | Sequence[int],
-    blank: int = 0,
-    reduction: str = "mean",
-    zero_infinity: bool = False,
-) -> Tensor:
-    """-log of the probability that frames say targets; lengths may be tuples of ints; see `lanner.nn.CTCLoss`.
-
-    >>> frames = ln.log(ln.tensor([[[0.5, 0.5]], [[0.5, 0.5]]]))
-    >>> round(float(ln.nn.functional.ctc_loss(frames, ln.tensor([[1]]), (2,), (1,)).exp()), 4)
-    1.3333
-    """
-
-    def lengths(x: Tensor | Sequence[int]) -> Tensor:
-        return x if isinstance(x, Tensor) else _core.tensor(list(x), dtype=_core.int64)
-
-    counts = lengths(input_lengths), lengths(target_lengths)
-    return _core.ctc_loss(log_probs, targets, *counts, blank, reduction, zero_infinity)
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
