@@ -395,6 +395,7 @@ BUILT_INS = [
     nn.Tanh(),
     nn.Threshold(0.1, 20),
     nn.TransformerDecoder(nn.TransformerDecoderLayer(4, 2, 8), 2, nn.LayerNorm(4)),
+    nn.Transformer(8, 2, 1, 2, 16, norm_first=True),
     nn.TransformerDecoderLayer(4, 2, 8, activation="gelu"),
     nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8), 2),
     nn.TransformerEncoderLayer(4, 2, 8, norm_first=True, batch_first=True),

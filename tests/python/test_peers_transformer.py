@@ -122,7 +122,7 @@ def test_gradient_of_a_mask():
 )
 @pytest.mark.parametrize("need_weights", [False, True])
 @pytest.mark.parametrize("kind", ["cross", "shared", "self", "one"])
-def test_multihead_attention(dtype, options, call, need_weights, kind):
+def test_multihead_attention(isa, dtype, options, call, need_weights, kind):
     ours = nn.MultiheadAttention(E, 2, **options)
     theirs = torch.nn.MultiheadAttention(E, 2, **options, dtype=getattr(torch, dtype))
     ours.to(dtype)
@@ -206,3 +206,26 @@ def test_layers(isa, kind, dtype, options, layers):
     hint = {"tgt_is_causal": True} if decoder else {"is_causal": True}
     del masks["tgt_mask" if decoder else name]
     close(ours(*x, **{k: ln.tensor(v) for k, v in masks.items()}, **hint), ty, "causal by the hint", 512)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "options", [{}, {"batch_first": True, "norm_first": True, "activation": "gelu", "bias": False}]
+)
+@pytest.mark.parametrize("one", [False, True])
+def test_transformer(dtype, options, one):
+    ours = nn.Transformer(E, 2, 2, 1, 16, 0.0, **options, dtype=dtype)
+    theirs = torch.nn.Transformer(E, 2, 2, 1, 16, 0.0, **options, dtype=getattr(torch, dtype))
+    same_weights(ours, theirs, dtype)
+    shapes = [(n, E) if one else (N, n, E) if options else (n, N, E) for n in (S, L)]
+    x, tx = both(*shapes, dtype=dtype)
+    mask = nn.Transformer.generate_square_subsequent_mask(L, dtype=dtype)
+    their_mask = torch.nn.Transformer.generate_square_subsequent_mask(L, dtype=getattr(torch, dtype))
+    assert np.array_equal(mask.numpy(), their_mask.numpy())
+    left_out = padding(S)[1] if one else padding(S)
+    names = ("src_key_padding_mask", "memory_key_padding_mask")
+    y = ours(*x, tgt_mask=mask, **dict.fromkeys(names, ln.tensor(left_out)))
+    ty = theirs(*tx, tgt_mask=their_mask, **dict.fromkeys(names, torch.tensor(left_out)))
+    compare(y, ty, x, tx, ours, theirs, 1024)
+    hinted = ours(*x, tgt_is_causal=True, **dict.fromkeys(names, ln.tensor(left_out)))
+    close(hinted, ty, "causal by the hint", 1024)

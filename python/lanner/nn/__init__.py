@@ -59,6 +59,7 @@ from lanner.nn.serialization import from_config, register, to_config
 from lanner.nn.transformer import (
     LearnedPositionalEncoding,
     PositionalEncoding,
+    Transformer,
     TransformerDecoder,
     TransformerDecoderLayer,
     TransformerEncoder,
@@ -139,6 +140,7 @@ __all__ = [
     "Step",
     "Tanh",
     "Threshold",
+    "Transformer",
     "TransformerDecoder",
     "TransformerDecoderLayer",
     "TransformerEncoder",

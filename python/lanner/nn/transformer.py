@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from lanner import _core
 from lanner._core import Tensor
@@ -28,16 +28,10 @@ def _activation(where: str, activation: Activation) -> Callable[[Tensor], Tensor
     return F.relu if activation == "relu" else F.gelu
 
 
-class TransformerEncoderLayer(Module):
-    """Self-attention and a network of two linear layers, each with a residual and layer norm (Vaswani et al. 2017).
+class _Layer(Module):
+    """What encoder and decoder layers share: attentions, then a network of two linear layers."""
 
-    Of src [S, N, d_model], or [N, S, d_model] with ``batch_first``. With ``norm_first`` the norms stand before the two
-    parts, else after the sums. ``activation`` is ``"relu"``, ``"gelu"`` or a function.
-
-    >>> layer = ln.nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, batch_first=True)
-    >>> layer(ln.zeros((3, 5, 8))).shape
-    (3, 5, 8)
-    """
+    _attentions: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -53,17 +47,46 @@ class TransformerEncoderLayer(Module):
         device: str | None = None,
         dtype: Any = None,
     ) -> None:
-        made: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **made)
-        self.linear1 = Linear(d_model, dim_feedforward, bias=bias, **made)
+        # In the order of PyTorch's state dicts.
+        made: dict[str, Any] = {"bias": bias, "device": device, "dtype": dtype}
+        for name in self._attentions:
+            setattr(self, name, MultiheadAttention(d_model, nhead, dropout, batch_first=batch_first, **made))
+        self.linear1 = Linear(d_model, dim_feedforward, **made)
         self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias=bias, **made)
+        self.linear2 = Linear(dim_feedforward, d_model, **made)
         self.norm_first = norm_first
-        self.norm1 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **made)
-        self.norm2 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **made)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
-        self.activation = _activation("TransformerEncoderLayer", activation)
+        parts = range(1, len(self._attentions) + 2)
+        for i in parts:
+            setattr(self, f"norm{i}", LayerNorm(d_model, eps=layer_norm_eps, **made))
+        for i in parts:
+            setattr(self, f"dropout{i}", Dropout(dropout))
+        self.activation = _activation(type(self).__name__, activation)
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.linear2(self.dropout(self.activation(self.linear1(x))))  # type: ignore[no-any-return]
+
+    def _through(self, x: Tensor, *parts: Callable[[Tensor], Tensor]) -> Tensor:
+        """Each part with its dropout, its residual and its norm."""
+        for i, part in enumerate(parts, 1):
+            norm, drop = getattr(self, f"norm{i}"), getattr(self, f"dropout{i}")
+            x = x + drop(part(norm(x))) if self.norm_first else norm(x + drop(part(x)))
+        return x
+
+
+class TransformerEncoderLayer(_Layer):
+    """Self-attention and a network of two linear layers, each with a residual and layer norm (Vaswani et al. 2017).
+
+    Of src [S, N, d_model], or [N, S, d_model] with ``batch_first``, or [S, d_model] for one sample. With
+    ``norm_first`` the norms stand before the two parts (Xiong et al. 2020), else after the sums. ``activation`` is
+    ``"relu"``, ``"gelu"`` or a function.
+
+    >>> layer = ln.nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, batch_first=True)
+    >>> layer(ln.zeros((3, 5, 8))).shape
+    (3, 5, 8)
+    """
+
+    _attentions = ("self_attn",)
+    self_attn: MultiheadAttention
 
     def forward(
         self,
@@ -76,57 +99,24 @@ class TransformerEncoderLayer(Module):
 
         def attend(x: Tensor) -> Tensor:
             y = self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal)[0]
-            return self.dropout1(y)  # type: ignore[no-any-return]
+            return y  # type: ignore[no-any-return]
 
-        if self.norm_first:
-            x = src + attend(self.norm1(src))
-            return x + self._feed_forward(self.norm2(x))
-        x = self.norm1(src + attend(src))
-        return self.norm2(x + self._feed_forward(x))  # type: ignore[no-any-return]
-
-    def _feed_forward(self, x: Tensor) -> Tensor:
-        hidden = self.dropout(self.activation(self.linear1(x)))
-        return self.dropout2(self.linear2(hidden))  # type: ignore[no-any-return]
+        return self._through(src, attend, self._feed_forward)
 
 
-class TransformerDecoderLayer(Module):
+class TransformerDecoderLayer(_Layer):
     """As `TransformerEncoderLayer`, with an attention to the encoder's output between the two parts.
 
-    Of tgt [T, N, d_model] and memory [S, N, d_model], or N first with ``batch_first``.
+    Of tgt [T, N, d_model] and memory [S, N, d_model], N first with ``batch_first``, or without N for one sample.
 
     >>> layer = ln.nn.TransformerDecoderLayer(8, 2, dim_feedforward=16, batch_first=True)
     >>> layer(ln.zeros((3, 4, 8)), ln.zeros((3, 5, 8)), tgt_is_causal=True).shape
     (3, 4, 8)
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: Activation = "relu",
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-        device: str | None = None,
-        dtype: Any = None,
-    ) -> None:
-        made: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **made)
-        self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **made)
-        self.linear1 = Linear(d_model, dim_feedforward, bias=bias, **made)
-        self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias=bias, **made)
-        self.norm_first = norm_first
-        self.norm1 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **made)
-        self.norm2 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **made)
-        self.norm3 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **made)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
-        self.dropout3 = Dropout(dropout)
-        self.activation = _activation("TransformerDecoderLayer", activation)
+    _attentions = ("self_attn", "multihead_attn")
+    self_attn: MultiheadAttention
+    multihead_attn: MultiheadAttention
 
     def forward(
         self,
@@ -143,25 +133,15 @@ class TransformerDecoderLayer(Module):
 
         def attend(x: Tensor) -> Tensor:
             y = self.self_attn(x, x, x, tgt_key_padding_mask, False, tgt_mask, is_causal=tgt_is_causal)[0]
-            return self.dropout1(y)  # type: ignore[no-any-return]
+            return y  # type: ignore[no-any-return]
 
         def look(x: Tensor) -> Tensor:
             y = self.multihead_attn(
                 x, memory, memory, memory_key_padding_mask, False, memory_mask, is_causal=memory_is_causal
             )[0]
-            return self.dropout2(y)  # type: ignore[no-any-return]
+            return y  # type: ignore[no-any-return]
 
-        if self.norm_first:
-            x = tgt + attend(self.norm1(tgt))
-            x = x + look(self.norm2(x))
-            return x + self._feed_forward(self.norm3(x))
-        x = self.norm1(tgt + attend(tgt))
-        x = self.norm2(x + look(x))
-        return self.norm3(x + self._feed_forward(x))  # type: ignore[no-any-return]
-
-    def _feed_forward(self, x: Tensor) -> Tensor:
-        hidden = self.dropout(self.activation(self.linear1(x)))
-        return self.dropout3(self.linear2(hidden))  # type: ignore[no-any-return]
+        return self._through(tgt, attend, look, self._feed_forward)
 
 
 class TransformerEncoder(Module):
@@ -230,6 +210,88 @@ class TransformerDecoder(Module):
         return tgt if self.norm is None else self.norm(tgt)
 
 
+class Transformer(Module):
+    """An encoder that reads src and a decoder that looks at what it made of it (Vaswani et al. 2017).
+
+    src [S, N, d_model] and tgt [T, N, d_model], N first with ``batch_first``, or without N for one sample; the result
+    is of the shape of tgt. Both stacks end with a layer norm; ``custom_encoder`` and ``custom_decoder`` take their
+    place. Embeddings, positions and the layer that names the words are not part of it.
+
+    >>> net = ln.nn.Transformer(8, 2, 1, 1, dim_feedforward=16, batch_first=True)
+    >>> net(ln.zeros((3, 5, 8)), ln.zeros((3, 4, 8)), tgt_is_causal=True).shape
+    (3, 4, 8)
+    """
+
+    def __init__(
+        self,
+        d_model: int = 512,
+        nhead: int = 8,
+        num_encoder_layers: int = 6,
+        num_decoder_layers: int = 6,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: Activation = "relu",
+        custom_encoder: Module | None = None,
+        custom_decoder: Module | None = None,
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        device: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        made: dict[str, Any] = {"bias": bias, "device": device, "dtype": dtype}
+        sizes = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first)
+        self.d_model = d_model
+        self.nhead = nhead
+        self.batch_first = batch_first
+        if custom_encoder is None:
+            norm = LayerNorm(d_model, eps=layer_norm_eps, **made)
+            custom_encoder = TransformerEncoder(TransformerEncoderLayer(*sizes, **made), num_encoder_layers, norm)
+        if custom_decoder is None:
+            norm = LayerNorm(d_model, eps=layer_norm_eps, **made)
+            custom_decoder = TransformerDecoder(TransformerDecoderLayer(*sizes, **made), num_decoder_layers, norm)
+        self.encoder = custom_encoder
+        self.decoder = custom_decoder
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all matrices anew, each layer's its own, evenly as Glorot and Bengio do."""
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                init.xavier_uniform_(parameter)
+
+    def forward(
+        self,
+        src: Tensor,
+        tgt: Tensor,
+        src_mask: Tensor | None = None,
+        tgt_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        tgt_key_padding_mask: Tensor | None = None,
+        memory_key_padding_mask: Tensor | None = None,
+        src_is_causal: bool | None = None,
+        tgt_is_causal: bool | None = None,
+        memory_is_causal: bool = False,
+    ) -> Tensor:
+        """Return the decoder's output, of the shape of ``tgt``; masks as in `MultiheadAttention`."""
+        memory = self.encoder(src, src_mask, src_key_padding_mask, src_is_causal)
+        masks = (tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask)
+        return self.decoder(tgt, memory, *masks, tgt_is_causal, memory_is_causal)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def generate_square_subsequent_mask(sz: int, device: str | None = None, dtype: Any = None) -> Tensor:
+        """Return a mask [sz, sz] to be added to the products: -inf above the diagonal, else 0.
+
+        ``is_causal=True`` says the same without a mask in memory.
+
+        >>> ln.nn.Transformer.generate_square_subsequent_mask(2).tolist()
+        [[0.0, -inf], [0.0, 0.0]]
+        """
+        return _core.triu(_core.full((sz, sz), -math.inf, dtype=dtype or _core.float32, device=device), 1)
+
+
 class _Position(Module):
     """What both kinds of positions share: a table [max_len, d_model], its first rows added to a sequence."""
 
@@ -285,7 +347,9 @@ class PositionalEncoding(_Position):
         table = np.empty((max_len, d_model))
         table[:, 0::2] = np.sin(angles)
         table[:, 1::2] = np.cos(angles)[:, : d_model // 2]
-        self.register_buffer("table", _core.tensor(table, dtype=dtype or _core.float32), persistent=False)
+        self.register_buffer(
+            "table", _core.tensor(table, dtype=dtype or _core.float32, device=device), persistent=False
+        )
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
