@@ -32,7 +32,7 @@ class Reader(nn.Module):
     def read(self, tokens, lengths):
         """The logits, and how much the net looked at each word [N, T]."""
         states, _ = self.lstm(self.drop(self.embed(tokens)), lengths=lengths)
-        padding = ln.arange(tokens.shape[1]) >= lengths.reshape((-1, 1))
+        padding = nn.utils.rnn.padding_mask(lengths, tokens.shape[1])
         query = ln.broadcast_to(self.query, (tokens.shape[0], self.query.size))
         meaning, looked = self.attention(query, states, key_padding_mask=padding)
         return self.head(self.drop(meaning)), looked

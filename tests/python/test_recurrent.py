@@ -193,6 +193,51 @@ def test_packing():
         utils.pack_padded_sequence(ln.zeros((3, 2)), [3, 0])
     with pytest.raises(ValueError, match="total_length is 2, the longest sequence has 3 steps"):
         utils.pad_packed_sequence(packed, total_length=2)
+    with_none = [ln.tensor([1.0]), ln.zeros(0)]
+    assert [s.tolist() for s in utils.unpad_sequence(utils.pad_sequence(with_none), [1, 0])] == [[1.0], []]
+    assert utils.pad_sequence(ln.ones((2, 3)), batch_first=True).shape == (2, 3)
+    for bad in ([ln.zeros((2, 3)), ln.zeros((2, 4))], [ln.zeros(2), ln.zeros(())]):
+        with pytest.raises(ln.ShapeError, match=r"pad_sequence: .* sequence 1 has shape"):
+            utils.pad_sequence(bad)
+    double = packed.to(ln.float64)
+    assert double.data.dtype == ln.float64 and utils.unpack_sequence(double)[1].tolist() == [3.0, 4.0, 5.0]
+    plain = utils.PackedSequence(*packed)  # made of its tensors alone, as a step's result is
+    assert [s.tolist() for s in utils.unpack_sequence(plain)] == [s.tolist() for s in sequences]
+
+
+def test_padding_mask():
+    want = [[False, True, True], [False, False, False], [True, True, True]]
+    for lengths in ([1, 3, 0], ln.tensor([1, 3, 0], dtype=ln.uint8)):
+        assert utils.padding_mask(lengths).tolist() == want
+        assert utils.padding_mask(lengths, 3, "left").tolist() == [row[::-1] for row in want]
+    assert utils.padding_mask([1, 2], 4).shape == (2, 4)
+    compiled = ln.compile(lambda n: utils.padding_mask(n, 3))
+    assert [compiled(ln.tensor(n)).tolist() for n in ([0, 0, 0], [1, 3, 0])][1] == want
+    with pytest.raises(ln.RecordingError, match="padding_mask: the values of lengths"):
+        ln.compile(utils.padding_mask)(ln.tensor([1, 2]))
+    with pytest.raises(ln.DTypeError, match="padding_mask: lengths must be integers, got float32"):
+        utils.padding_mask([1.0])
+    with pytest.raises(ln.ShapeError, match=r"padding_mask: lengths must be \[N\]"):
+        utils.padding_mask([[1]])
+    with pytest.raises(ValueError, match="padding_mask: padding_side must be left or right, got 'up'"):
+        utils.padding_mask([1], padding_side="up")
+
+
+def test_packing_in_a_compiled_step():
+    ln.manual_seed(0)
+    net, x = nn.LSTM(3, 4, bidirectional=True), ln.random.normal((5, 2, 3))
+
+    def step(x, lengths):
+        y, (h, c) = net(utils.pack_padded_sequence(x, lengths))
+        return utils.pad_packed_sequence(y)[0], h, c
+
+    for got, want in zip(ln.compile(lambda x: step(x, [3, 5]))(x), step(x, [3, 5]), strict=True):
+        np.testing.assert_allclose(got.numpy(), want.detach().numpy(), rtol=0, atol=1e-6)
+    with pytest.raises(ln.RecordingError, match=r"pack_padded_sequence: the values of lengths .* lengths="):
+        ln.compile(step)(x, ln.tensor([3, 5]))
+    packed = utils.pack_padded_sequence(x, [3, 5])
+    with pytest.raises(ln.RecordingError, match=r"PackedSequence: the values of batch_sizes .* lengths="):
+        ln.compile(lambda p: net(p)[0].data)(packed)
 
 
 def test_dropout_between_layers():
@@ -227,14 +272,27 @@ BAD = [
     (nn.GRU(3, 4), (ln.zeros((5, 2, 3)),), {"lengths": [6, 1]}, r"gru: lengths\[0\] is 6, expected 1 to 5"),
     (nn.RNN(3, 4), (ln.zeros((5, 2, 3)),), {"lengths": [5]}, r"rnn: lengths expects shape \(2\)|\[2\]"),
     (nn.RNN(3, 4), (ln.zeros((0, 2, 3)),), {}, "rnn: x must have at least one step"),
+    (nn.RNN(3, 4), (ln.zeros((5, 2, 3)),), {"lengths": [2.5, 1.0]}, "rnn: lengths must be integers, got float32"),
+    (
+        nn.GRU(3, 4),
+        (ln.zeros((5, 2, 3)), ln.zeros((1, 2, 4), dtype=ln.float64)),
+        {},
+        "GRU: hx has dtype float64, input float32",
+    ),
+    (
+        nn.LSTMCell(3, 4),
+        (ln.zeros((2, 3)), (ln.zeros((2, 4)), ln.zeros((2, 3)))),
+        {},
+        r"LSTMCell: c_0 expects shape \(2, 4\)",
+    ),
     (nn.LSTMCell(3, 4), (ln.zeros((2, 5)),), {}, r"LSTMCell: input expects \[N, 3\]"),
-    (nn.GRUCell(3, 4), (ln.zeros((2, 3)), ln.zeros((3, 4))), {}, r"GRUCell: h0 expects shape \(2, 4\)"),
+    (nn.GRUCell(3, 4), (ln.zeros((2, 3)), ln.zeros((3, 4))), {}, r"GRUCell: hx expects shape \(2, 4\)"),
 ]
 
 
 @pytest.mark.parametrize("layer, args, kwargs, message", BAD, ids=[row[3] for row in BAD])
 def test_errors(layer, args, kwargs, message):
-    with pytest.raises(ln.Error, match=message):
+    with pytest.raises((ln.ShapeError, ln.DTypeError), match=message):
         layer(*args, **kwargs)
     with pytest.raises(ln.Error, match=r"net\.rnn: "):
 
@@ -253,6 +311,39 @@ def test_errors(layer, args, kwargs, message):
                 return self.net()
 
         Outer()()
+
+
+@pytest.mark.parametrize(
+    "layer, hx, message",
+    [
+        (nn.GRU(3, 4), (ln.zeros((1, 2, 4)),) * 2, "GRU: hx must be a Tensor, got tuple"),
+        (nn.LSTM(3, 4), ln.zeros((1, 2, 4)), r"LSTM: hx must be a pair \(h_0, c_0\), got a Tensor"),
+        (nn.LSTM(3, 4), (ln.zeros((1, 2, 4)),), r"LSTM: hx must be a pair \(h_0, c_0\), got 1 of them"),
+        (nn.RNNCell(3, 4), [ln.zeros((2, 4))], "RNNCell: hx must be a Tensor, got list"),
+        (nn.LSTMCell(3, 4), ln.zeros((2, 4)), r"LSTMCell: hx must be a pair \(h_0, c_0\), got a Tensor"),
+    ],
+    ids=str,
+)
+def test_states_of_another_kind(layer, hx, message):
+    with pytest.raises(TypeError, match=message):
+        layer(ln.zeros((2, 3) if "Cell" in type(layer).__name__ else (5, 2, 3)), hx)
+
+
+def test_a_replay_names_the_layer():
+    class Net(nn.Module):
+        def __init__(self):
+            self.embed, self.rnn = nn.Embedding(5, 3), nn.Sequential(nn.GRU(3, 4))
+
+        def forward(self, tokens, lengths):
+            return self.rnn[0](self.embed(tokens), lengths=lengths)[0]
+
+    net = ln.compile(nn.ModuleDict({"net": Net()})["net"])
+    tokens, lengths = ln.tensor([[1, 2], [3, 4], [0, 1]]), ln.tensor([3, 2], dtype=ln.int32)
+    net(tokens, lengths)
+    with pytest.raises(ln.IndexError, match=r"^embed: embedding: index 5 is out of range"):
+        net(tokens + 1, lengths)
+    with pytest.raises(ln.ShapeError, match=r"^rnn.0: gru: lengths\[0\] is 4, expected 1 to 3"):
+        net(tokens, lengths + 1)
 
 
 @pytest.mark.parametrize(

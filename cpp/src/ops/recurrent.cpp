@@ -75,8 +75,8 @@ RecurrentResult recurrent(Op op, const Tensor& x, const RecurrentWeights& w, con
   if (lengths.defined()) {
     check<ShapeError>(lengths.shape() == Shape{rows}, name, ": lengths expects shape ", Shape{rows}, ", got ",
                       lengths.shape(), " (x ", x.shape(), ")");
-    check<DTypeError>(lengths.dtype() == DType::Int64 || lengths.dtype() == DType::Int32, name,
-                      ": lengths must be int64, got ", dtype_name(lengths.dtype()));
+    check<DTypeError>(is_integer(lengths.dtype()), name, ": lengths must be integers, got ",
+                      dtype_name(lengths.dtype()));
   }
   const auto first_state = [&](const char* argument, const Tensor& given, int64_t features) {
     if (!given.defined()) return ops::zeros({rows, features}, x.dtype());

@@ -199,8 +199,8 @@ int64_t longest_of(const char* op, const Tensor& lengths, int64_t steps) {
   const int64_t* n = lengths.data<int64_t>();
   int64_t longest = 0;
   for (int64_t i = 0; i < lengths.size(); ++i) {
-    check(n[i] >= 1 && n[i] <= steps, op, ": lengths[", i, "] is ", n[i], ", expected 1 to ", steps,
-          ", the steps of x");
+    check<ShapeError>(n[i] >= 1 && n[i] <= steps, op, ": lengths[", i, "] is ", n[i], ", expected 1 to ", steps,
+                      ", the steps of x");
     longest = std::max(longest, n[i]);
   }
   return longest;

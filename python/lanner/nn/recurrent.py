@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from lanner import _core
@@ -14,8 +14,6 @@ from lanner.nn.module import Module
 from lanner.nn.parameter import Parameter
 from lanner.nn.utils.rnn import Layout, PackedSequence
 
-States = Tensor | Sequence[Tensor]
-
 
 def _draw(module: Module, hidden: int) -> None:
     bound = 1 / math.sqrt(hidden)
@@ -23,8 +21,32 @@ def _draw(module: Module, hidden: int) -> None:
         init.uniform_(parameter, -bound, bound)
 
 
+def _pair(where: str, hx: Any) -> list[Tensor | None]:
+    if hx is None:
+        return [None, None]
+    if not isinstance(hx, Sequence) or len(hx) != 2:
+        what = f"{len(hx)} of them" if isinstance(hx, Sequence) else f"a {type(hx).__name__}"
+        raise TypeError(f"{where}: hx must be a pair (h_0, c_0), got {what}")
+    return list(hx)
+
+
+def _check_states(where: str, states: list[Tensor | None], shapes: list[tuple[int, ...]], x: Tensor) -> None:
+    """Raise unless those of the states that are given are tensors of the shapes and of the dtype of `x`."""
+    names = ("h_0", "c_0") if len(states) == 2 else ("hx",)
+    for name, state, shape in zip(names, states, shapes, strict=True):
+        if state is None:
+            continue
+        if not isinstance(state, Tensor):
+            raise TypeError(f"{where}: {name} must be a Tensor, got {type(state).__name__}")
+        if tuple(state.shape) != shape:
+            raise _core.ShapeError(f"{where}: {name} expects shape {shape}, got {state.shape}")
+        if state.dtype != x.dtype:
+            raise _core.DTypeError(f"{where}: {name} has dtype {state.dtype.name}, input {x.dtype.name}")
+
+
 class _Recurrent(Module):
     _gates: ClassVar[int]
+    _op: ClassVar[Callable[..., tuple[Tensor, ...]]]
 
     def _set_up(
         self,
@@ -84,16 +106,13 @@ class _Recurrent(Module):
     def flatten_parameters(self) -> None:
         """Do nothing: weights are packed when they are used."""
 
-    def _check_state(self, argument: str, state: Tensor, rows: int, features: int, batched: bool) -> Tensor:
-        count = self.num_layers * (1 + self.bidirectional)
-        expected = (count, rows, features) if batched else (count, features)
-        if tuple(state.shape) != expected:
-            raise _core.ShapeError(f"{type(self).__name__}: {argument} expects shape {expected}, got {state.shape}")
-        return state if batched else state[:, None]
+    def _options(self) -> dict[str, Any]:
+        return {}
 
     def _one(self, x: Tensor, end: str, states: list[Tensor | None], lengths: Tensor | None) -> tuple[Tensor, ...]:
         """Return y and the last states of one layer in one direction; ``states`` are its first ones."""
-        raise NotImplementedError
+        options = self._weights(end) | dict(zip(("h0", "c0"), states, strict=False)) | self._options()
+        return self._op(x, **options, lengths=lengths, reverse=end.endswith("_reverse"))
 
     def _run(
         self, input: Tensor | PackedSequence, states: list[Tensor | None], lengths: Tensor | Sequence[int] | None
@@ -117,13 +136,11 @@ class _Recurrent(Module):
         elif self.batch_first and layout is None:
             x = _core.swapaxes(x, 0, 1)
         if lengths is not None and not isinstance(lengths, Tensor):
-            lengths = _core.tensor(lengths, dtype=_core.int64)
-        rows, features = int(x.shape[1]), [self.proj_size or self.hidden_size, self.hidden_size]
-        names = ("h_0", "c_0") if len(states) == 2 else ("hx",)
-        given = [
-            None if s is None else self._check_state(n, s, rows, f, batched)
-            for n, s, f in zip(names, states, features, strict=False)
-        ]
+            lengths = _core.tensor(lengths)
+        before = (self.num_layers * (1 + self.bidirectional), *([int(x.shape[1])] if batched else []))
+        features = [self.proj_size or self.hidden_size, self.hidden_size][: len(states)]
+        _check_states(name, states, [(*before, n) for n in features], x)
+        given = [s if s is None or batched else s[:, None] for s in states]
         last: list[list[Tensor]] = [[] for _ in states]
         at = 0
         for layer in range(self.num_layers):
@@ -188,7 +205,7 @@ class RNN(_OneState):
     ((7, 5, 4), (2, 5, 4))
     """
 
-    _gates = 1
+    _gates, _op = 1, staticmethod(_core.rnn)
 
     def __init__(
         self,
@@ -207,10 +224,8 @@ class RNN(_OneState):
         self.nonlinearity = nonlinearity
         self._set_up(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0, device, dtype)
 
-    def _one(self, x: Tensor, end: str, states: list[Tensor | None], lengths: Tensor | None) -> tuple[Tensor, ...]:
-        reverse = end.endswith("_reverse")
-        weights = self._weights(end)
-        return _core.rnn(x, **weights, nonlinearity=self.nonlinearity, h0=states[0], lengths=lengths, reverse=reverse)
+    def _options(self) -> dict[str, Any]:
+        return {"nonlinearity": self.nonlinearity}
 
 
 class LSTM(_Recurrent):
@@ -224,7 +239,7 @@ class LSTM(_Recurrent):
     ((5, 7, 8), (2, 5, 4), (2, 5, 4))
     """
 
-    _gates = 4
+    _gates, _op = 4, staticmethod(_core.lstm)
 
     def __init__(
         self,
@@ -243,10 +258,6 @@ class LSTM(_Recurrent):
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device, dtype
         )
 
-    def _one(self, x: Tensor, end: str, states: list[Tensor | None], lengths: Tensor | None) -> tuple[Tensor, ...]:
-        reverse = end.endswith("_reverse")
-        return _core.lstm(x, **self._weights(end), h0=states[0], c0=states[1], lengths=lengths, reverse=reverse)
-
     def forward(
         self,
         input: Tensor | PackedSequence,
@@ -255,9 +266,7 @@ class LSTM(_Recurrent):
         lengths: Tensor | Sequence[int] | None = None,
     ) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
         """Return the states h of all steps, and (h, c) after the last."""
-        if isinstance(hx, Tensor):
-            raise TypeError("LSTM: hx must be a pair (h_0, c_0), got a Tensor")
-        y, (h, c) = self._run(input, [None, None] if hx is None else list(hx), lengths)
+        y, (h, c) = self._run(input, _pair("LSTM", hx), lengths)
         return y, (h, c)
 
 
@@ -271,7 +280,7 @@ class GRU(_OneState):
     ((7, 5, 4), (1, 5, 4))
     """
 
-    _gates = 3
+    _gates, _op = 3, staticmethod(_core.gru)
 
     def __init__(
         self,
@@ -287,13 +296,10 @@ class GRU(_OneState):
     ) -> None:
         self._set_up(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0, device, dtype)
 
-    def _one(self, x: Tensor, end: str, states: list[Tensor | None], lengths: Tensor | None) -> tuple[Tensor, ...]:
-        reverse = end.endswith("_reverse")
-        return _core.gru(x, **self._weights(end), h0=states[0], lengths=lengths, reverse=reverse)
-
 
 class _Cell(Module):
     _gates: ClassVar[int]
+    _op: ClassVar[Callable[..., tuple[Tensor, ...]]]
     weight_ih: Parameter
     weight_hh: Parameter
     bias_ih: Parameter | None
@@ -315,7 +321,7 @@ class _Cell(Module):
         """Draw all weights and biases anew: evenly from ±1 / sqrt(hidden_size)."""
         _draw(self, self.hidden_size)
 
-    def _step(self, function: Any, input: Tensor, states: dict[str, Tensor | None], **options: Any) -> list[Tensor]:
+    def _step(self, input: Tensor, states: list[Tensor | None], **options: Any) -> list[Tensor]:
         """Return the states after one step."""
         name = type(self).__name__
         if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
@@ -323,13 +329,11 @@ class _Cell(Module):
                 f"{name}: input expects [N, {self.input_size}] or [{self.input_size}], got {input.shape}"
             )
         expected = (*input.shape[:-1], self.hidden_size)
-        for argument, state in states.items():
-            if state is not None and tuple(state.shape) != expected:
-                raise _core.ShapeError(f"{name}: {argument} expects shape {expected}, got {state.shape}")
-        rows = (1, -1, self.input_size)
-        given = {n: None if s is None else s.reshape((-1, self.hidden_size)) for n, s in states.items()}
+        _check_states(name, states, [expected] * len(states), input)
+        given = [s if s is None or s.ndim == 2 else s[None] for s in states]
+        x = input[None] if input.ndim == 2 else input[None, None]
         weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        _, *after = function(input.reshape(rows), *weights, **given, **options)
+        _, *after = self._op(x, *weights, **dict(zip(("h0", "c0"), given, strict=False)), **options)
         return [state.reshape(expected) for state in after]
 
     def extra_repr(self) -> str:
@@ -344,7 +348,7 @@ class RNNCell(_Cell):
     (5, 4)
     """
 
-    _gates = 1
+    _gates, _op = 1, staticmethod(_core.rnn)
 
     def __init__(
         self,
@@ -365,7 +369,7 @@ class RNNCell(_Cell):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """Return the state after the step."""
-        return self._step(_core.rnn, input, {"h0": hx}, nonlinearity=self.nonlinearity)[0]
+        return self._step(input, [hx], nonlinearity=self.nonlinearity)[0]
 
 
 class LSTMCell(_Cell):
@@ -376,7 +380,7 @@ class LSTMCell(_Cell):
     ((5, 4), (5, 4))
     """
 
-    _gates = 4
+    _gates, _op = 4, staticmethod(_core.lstm)
 
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, device: str | None = None, dtype: Any = None
@@ -385,8 +389,7 @@ class LSTMCell(_Cell):
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Return the pair (h, c) after the step."""
-        h0, c0 = (None, None) if hx is None else hx
-        h, c = self._step(_core.lstm, input, {"h0": h0, "c0": c0})
+        h, c = self._step(input, _pair("LSTMCell", hx))
         return h, c
 
 
@@ -397,7 +400,7 @@ class GRUCell(_Cell):
     (5, 4)
     """
 
-    _gates = 3
+    _gates, _op = 3, staticmethod(_core.gru)
 
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, device: str | None = None, dtype: Any = None
@@ -406,4 +409,4 @@ class GRUCell(_Cell):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """Return the state after the step."""
-        return self._step(_core.gru, input, {"h0": hx})[0]
+        return self._step(input, [hx])[0]

@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class PackedSequence(NamedTuple):
+class _Packed(NamedTuple):
+    data: Tensor
+    batch_sizes: Tensor
+    sorted_indices: Tensor | None = None
+    unsorted_indices: Tensor | None = None
+
+
+class PackedSequence(_Packed):
     """The steps of several sequences without padding: the first steps of all, then the second of those that have one.
 
     ``data`` [steps of all, ...] has ``batch_sizes[t]`` rows of step t, longest sequence first; sequence n of the batch
@@ -24,19 +31,40 @@ class PackedSequence(NamedTuple):
     ([2.0, 1.0, 3.0], [2, 1])
     """
 
-    data: Tensor
-    batch_sizes: Tensor
-    sorted_indices: Tensor | None = None
-    unsorted_indices: Tensor | None = None
+    _layout: Layout | None = None  # known without a look at the tensors, where it was packed here
 
     def layout(self) -> Layout:
         """Where each step of the batch, in its own order, lies in ``data``."""
         import numpy as np
 
-        sizes = np.asarray(self.batch_sizes.numpy(), np.int64)
-        lengths = (sizes[None, :] > np.arange(sizes[0])[:, None]).sum(axis=1)
-        place = np.arange(sizes[0]) if self.unsorted_indices is None else self.unsorted_indices.numpy()
-        return Layout(lengths[place], np.argsort(place, kind="stable"), sizes)
+        if self._layout is None:
+            sizes = _values("PackedSequence", "batch_sizes", self.batch_sizes).astype(np.int64)
+            order = self.unsorted_indices
+            place = np.arange(sizes[0]) if order is None else _values("PackedSequence", "unsorted_indices", order)
+            lengths = (sizes[None, :] > np.arange(sizes[0])[:, None]).sum(axis=1)
+            self._layout = Layout(lengths[place], np.argsort(place, kind="stable"), sizes)
+        return self._layout
+
+    def _with(self, data: Tensor) -> PackedSequence:
+        packed = PackedSequence(data, *self[1:])
+        packed._layout = self._layout
+        return packed
+
+    def to(self, *args: Any, **kwargs: Any) -> PackedSequence:
+        """Return it with ``data`` in another dtype or on another device.
+
+        >>> ln.nn.utils.rnn.pack_sequence([ln.tensor([1.0])]).to(ln.float64).data.dtype.name
+        'float64'
+        """
+        return self._with(self.data.to(*args, **kwargs))
+
+    def cpu(self) -> PackedSequence:
+        """Return it with ``data`` on the CPU."""
+        return self._with(self.data.cpu())
+
+    def cuda(self) -> PackedSequence:
+        """Return it with ``data`` on the GPU."""
+        return self._with(self.data.cuda())
 
 
 class Layout:
@@ -70,7 +98,9 @@ class Layout:
         rows = padded.reshape((-1, *padded.shape[2:]))
         data = _core.take(rows, _core.tensor(time * len(self.order) + sequence), axis=0)
         indices = _core.tensor(self.order), _core.tensor(np.argsort(self.order, kind="stable"))
-        return PackedSequence(data, _core.tensor(self.sizes), *indices)
+        packed = PackedSequence(data, _core.tensor(self.sizes), *indices)
+        packed._layout = self
+        return packed
 
     def pad(self, data: Tensor, value: float = 0.0, steps: int | None = None) -> Tensor:
         """Return [T, N, ...] with ``value`` past each sequence's end."""
@@ -86,16 +116,30 @@ class Layout:
         return _core.where(_core.tensor(there.reshape(rows.shape + (1,) * (data.ndim - 1))), padded, value)
 
 
-def _lengths_of(name: str, lengths: Tensor | Sequence[int], sequences: int, steps: int) -> np.ndarray[Any, Any]:
+def _values(where: str, argument: str, x: Tensor | Sequence[int]) -> np.ndarray[Any, Any]:
     import numpy as np
 
-    array = np.asarray(lengths.numpy() if isinstance(lengths, Tensor) else lengths)
+    try:
+        return np.asarray(x.numpy() if isinstance(x, Tensor) else x)
+    except _core.RecordingError:
+        raise _core.RecordingError(
+            f"{where}: the values of {argument} decide the shape of packed data, and are not known while a step is "
+            "recorded as a plan; keep the sequences padded and give the recurrent layer lengths="
+        ) from None
+
+
+def _lengths_of(
+    name: str, lengths: Tensor | Sequence[int], sequences: int, steps: int, least: int = 1
+) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    array = _values(name, "lengths", lengths)
     if array.shape != (sequences,):
         raise _core.ShapeError(f"{name}: lengths expects {sequences} numbers, got shape {array.shape}")
     if array.dtype.kind not in "iu":
         raise _core.DTypeError(f"{name}: lengths must be integers, got {array.dtype}")
-    for n in np.flatnonzero((array < 1) | (array > steps)):
-        raise _core.ShapeError(f"{name}: lengths[{n}] is {array[n]}, expected 1 to {steps}")
+    for n in np.flatnonzero((array < least) | (array > steps)):
+        raise _core.ShapeError(f"{name}: lengths[{n}] is {array[n]}, expected {least} to {steps}")
     return array.astype(np.int64)
 
 
@@ -142,6 +186,37 @@ def pad_packed_sequence(
     return _core.swapaxes(padded, 0, 1) if batch_first else padded, _core.tensor(layout.lengths)
 
 
+def padding_mask(
+    lengths: Tensor | Sequence[int], total_length: int | None = None, padding_side: str = "right"
+) -> Tensor:
+    """Return a bool mask [N, T] of sequences of ``lengths`` [N] padded to ``total_length`` T: True is padding.
+
+    It is what attention takes as ``key_padding_mask``, and the opposite of TensorFlow's ``sequence_mask``. T is by
+    default the largest length; a step that is compiled gives it, since the values of ``lengths`` are not known then.
+
+    >>> ln.nn.utils.rnn.padding_mask([1, 3]).tolist()
+    [[False, True, True], [False, False, False]]
+    """
+    from lanner.array_api import isdtype
+
+    _check_side("padding_mask", padding_side)
+    counts = lengths if isinstance(lengths, Tensor) else _core.tensor(lengths)
+    if counts.ndim != 1:
+        raise _core.ShapeError(f"padding_mask: lengths must be [N], got shape {counts.shape}")
+    if not isdtype(counts.dtype, "integral"):
+        raise _core.DTypeError(f"padding_mask: lengths must be integers, got {counts.dtype.name}")
+    if total_length is None:
+        total_length = int(_values("padding_mask", "lengths", counts).max(initial=0))
+    counts = counts.to(_core.int64)
+    steps = _core.arange(total_length)
+    return (steps if padding_side == "right" else total_length - 1 - steps) >= counts[:, None]
+
+
+def _check_side(where: str, side: str) -> None:
+    if side not in ("left", "right"):
+        raise ValueError(f"{where}: padding_side must be left or right, got {side!r}")
+
+
 def pad_sequence(
     sequences: Sequence[Tensor], batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"
 ) -> Tensor:
@@ -150,10 +225,15 @@ def pad_sequence(
     >>> ln.nn.utils.rnn.pad_sequence([ln.tensor([1.0]), ln.tensor([2.0, 3.0])], batch_first=True).tolist()
     [[1.0, 0.0], [2.0, 3.0]]
     """
-    if padding_side not in ("left", "right"):
-        raise ValueError(f"pad_sequence: padding_side must be left or right, got {padding_side}")
-    if not sequences:
+    _check_side("pad_sequence", padding_side)
+    if not len(sequences):
         raise ValueError("pad_sequence: expected at least one sequence")
+    for n, s in enumerate(sequences):
+        if s.ndim == 0 or s.shape[1:] != sequences[0].shape[1:]:
+            raise _core.ShapeError(
+                f"pad_sequence: sequences must have one shape but for their first axis, sequence {n} has shape "
+                f"{s.shape}, sequence 0 {sequences[0].shape}"
+            )
     longest = max(int(s.shape[0]) for s in sequences)
     padded = []
     for s in sequences:
@@ -171,7 +251,7 @@ def unpad_sequence(
     [[1.0], [2.0, 3.0]]
     """
     padded = padded_sequences if batch_first else _core.swapaxes(padded_sequences, 0, 1)
-    array = _lengths_of("unpad_sequence", lengths, int(padded.shape[0]), int(padded.shape[1]))
+    array = _lengths_of("unpad_sequence", lengths, int(padded.shape[0]), int(padded.shape[1]), least=0)
     return [padded[n, : int(length)] for n, length in enumerate(array)]
 
 
