@@ -7,10 +7,10 @@ namespace {
 
 using namespace py::literals;
 
-PlanOptions options_of(const std::string& precision, bool fuse) {
+PlanOptions options_of(const std::string& precision, bool fuse, std::shared_ptr<const Plan> beside) {
   check(precision == "float32" || precision == "bf16", "compile: precision must be \"float32\" or \"bf16\", got \"",
         precision, "\"");
-  return {precision == "bf16", fuse};
+  return {precision == "bf16", fuse, std::move(beside)};
 }
 
 // with PauseRecording(): ...
@@ -75,12 +75,15 @@ void bind_plan(py::module_& m) {
       .def("mark", &Recorder::mark, "How many ops were recorded so far.")
       .def(
           "finish",
-          [](Recorder& r, const Tensors& outputs, const std::string& precision, bool fuse) {
-            return r.finish(outputs, options_of(precision, fuse));
+          [](Recorder& r, const Tensors& outputs, const std::string& precision, bool fuse,
+             const std::optional<std::shared_ptr<Plan>>& beside) {
+            return r.finish(outputs, options_of(precision, fuse, beside.value_or(nullptr)));
           },
-          "outputs"_a, "precision"_a = "float32", "fuse"_a = true, R"(Ends the recording and makes its plan.
+          "outputs"_a, "precision"_a = "float32", "fuse"_a = true, "beside"_a = py::none(),
+          R"(Ends the recording and makes its plan.
 
-``outputs`` are detached: what still hangs on the tape, or is held elsewhere, counts as made to outlive the step.)")
+``outputs`` are detached: what still hangs on the tape, or is held elsewhere, counts as made to outlive the step. A plan
+that runs in turns with the plan ``beside`` shares its arena.)")
       .def("abandon", &Recorder::abandon, "Ends the recording.")
       .def("undo", &Recorder::undo,
            "After finish: puts back what the step changed, so that a replay of its plan can take its place.");

@@ -213,7 +213,7 @@ class Compiled:
                 tensors = [t.detach() for t in tensors]
             if again:
                 gc.collect()  # what only hangs in a cycle does not outlive the step
-            plan = recorder.finish(tensors, self.precision)
+            plan = recorder.finish(tensors, self.precision, beside=self._last.plan if self._last else None)
         except _core.RecordingError as error:
             recorder.abandon()
             raise _located(error) from None

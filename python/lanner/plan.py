@@ -53,8 +53,9 @@ class Plan:
         return [step.name for step in self._core.steps()]
 
     def memory(self) -> dict[str, int]:
-        """Bytes: "arena" (what is computed and used up inside), "unshared" (the same, if nothing shared memory),
-        "packed" (weights in the order in which kernels read them) and "constants" (computed once from weights).
+        """Bytes: "arena" (what is computed and used up inside; the plans of one function work in the same), "unshared"
+        (if nothing in it shared memory), "packed" (weights in the order in which kernels read them) and "constants"
+        (computed once from weights).
 
         >>> step = ln.compile(lambda x: ln.sum(ln.exp(x) * x)); y = step(ln.ones(1000))
         >>> sorted(step.plan.memory())

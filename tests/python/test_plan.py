@@ -274,6 +274,34 @@ def test_what_is_added_to_a_packed_product_may_be_an_input(op):
         np.testing.assert_allclose(plan.run([x, y, b])[0].numpy(), np.maximum(expected, 0), atol=1e-5)
 
 
+def test_plans_of_one_function_share_an_arena():
+    from lanner import _core
+
+    rng = np.random.default_rng(0)
+    step = ln.compile(lambda x: ln.softmax(x @ x.mT, axis=1) @ x)
+    inputs = [ln.tensor(rng.normal(size=(n, 8)).astype(np.float32)) for n in (300, 200, 400, 100)]
+    before = _core.allocator_stats()["in_use_bytes"]
+    expected = [step(x).numpy().copy() for x in inputs]
+    held = _core.allocator_stats()["in_use_bytes"] - before
+    assert held < 1.2 * max(plan.memory()["arena"] for plan in step.plans)  # what is asked for is rounded up
+    wrong = []
+
+    def work(k):  # with others at the same time, each has memory of its own
+        for i in range(40):
+            n = (k + i) % 4
+            if not np.array_equal(step(inputs[n]).numpy(), expected[n]):
+                wrong.append((k, i))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+    for x, y in zip(inputs, expected, strict=True):
+        assert np.array_equal(step(x).numpy(), y)
+
+
 def test_measuring_takes_the_whole_numbers_of_the_recording():
     from lanner.plan import Plan
 

@@ -21,9 +21,13 @@ struct CapturedAttributes {
   std::shared_ptr<const void> attributes;
 };
 
+class Plan;
+
 struct PlanOptions {
   bool bf16 = false;  // products of bfloat16 operands, added up in float32
   bool fuse = true;
+  // Another plan, the same step on other shapes, say: the two have one arena, as long as they run one after the other.
+  std::shared_ptr<const Plan> beside = nullptr;
 };
 
 // What a plan runs, in its order, for people: Plan::steps().
@@ -81,6 +85,7 @@ class Plan {
   int64_t parts() const;
 
  private:
+  friend class Recorder;
   std::unique_ptr<plan::Program> program_;
 };
 

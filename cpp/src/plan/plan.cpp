@@ -17,7 +17,8 @@ void Recorder::undo() { trace_->undo(); }
 std::shared_ptr<Plan> Recorder::finish(const Tensors& outputs, const PlanOptions& options) {
   bool provisional = false;
   plan::Graph graph = trace_->finish(outputs, &provisional);
-  return std::make_shared<Plan>(std::make_unique<plan::Program>(std::move(graph), provisional, options));
+  const plan::Program* beside = options.beside ? options.beside->program_.get() : nullptr;
+  return std::make_shared<Plan>(std::make_unique<plan::Program>(std::move(graph), provisional, options, beside));
 }
 
 bool recording() { return recording_notes != nullptr; }

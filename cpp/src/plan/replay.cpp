@@ -46,18 +46,23 @@ std::shared_ptr<TensorImpl> tensor_on(const Value& v, std::shared_ptr<Storage> s
 
 }  // namespace
 
+Arena* Arenas::take(Arena* last) {
+  if (last && !last->busy.exchange(true)) return last;
+  std::lock_guard lock(mutex_);
+  for (const auto& a : arenas_)
+    if (!a->busy.exchange(true)) return a.get();
+  arenas_.push_back(std::make_unique<Arena>());
+  arenas_.back()->busy = true;
+  return arenas_.back().get();
+}
+
 // ---- an instance --------------------------------------------------------------------------------------------------
 
-Instance::Instance(const Graph& g, const Layout& layout, bool isolated)
-    : graph_(g),
-      arena_(std::make_shared<Storage>(layout.arena_bytes)),
-      memory_(g.buffers.size()),
-      tensors_(g.values.size()),
-      bound_(g.buffers.size()) {
+Instance::Instance(const Graph& g, void* arena, bool isolated)
+    : graph_(g), arena_(arena), memory_(g.buffers.size()), tensors_(g.values.size()), bound_(g.buffers.size()) {
   for (size_t i = 0; i < g.buffers.size(); ++i) {
     const Buffer& b = g.buffers[i];
     switch (b.kind) {
-      case Kind::Internal: memory_[i] = arena_; break;
       case Kind::External:
       case Kind::Kept:
         memory_[i] = b.storage;
@@ -70,6 +75,7 @@ Instance::Instance(const Graph& g, const Layout& layout, bool isolated)
         memory_[i] = std::make_shared<Storage>(b.bytes);
         constant_bytes_ += b.bytes;
         break;
+      case Kind::Internal:
       case Kind::Input:
       case Kind::Output: break;
     }
@@ -98,7 +104,8 @@ Tensor Instance::tensor_of(int value) {
   const Value& v = graph_.values[value];
   const Buffer& b = graph_.buffers[v.buffer];
   const std::shared_ptr<Storage>& memory = memory_[v.buffer];
-  char* const base = memory ? static_cast<char*>(memory->data()) + (b.kind == Kind::Internal ? b.offset : 0) : nullptr;
+  void* base = memory ? memory->data() : nullptr;
+  if (b.kind == Kind::Internal) base = static_cast<char*>(arena_) + b.offset;
   auto impl = tensor_on(v, memory, base);
   impl->weak = v.weak;
   if (!memory) bound_[v.buffer].push_back({impl.get(), v.offset});
@@ -126,6 +133,14 @@ std::vector<Step> Instance::steps_of(const std::vector<Node>& nodes) {
     steps.push_back(std::move(s));
   }
   return steps;
+}
+
+void Instance::move_to(void* arena) {
+  if (arena == arena_) return;
+  arena_ = arena;
+  for (size_t i = 0; i < graph_.buffers.size(); ++i)
+    if (const Buffer& b = graph_.buffers[i]; b.kind == Kind::Internal)
+      bind(static_cast<int>(i), static_cast<char*>(arena) + b.offset);
 }
 
 void Instance::bind(int buffer, void* memory) {
@@ -195,26 +210,37 @@ class Program::Lease {
  public:
   explicit Lease(Program& p) {
     std::lock_guard lock(p.mutex_);
-    for (const auto& i : p.instances_)
-      if (!i->busy.exchange(true)) {
-        instance_ = i.get();
-        return;
-      }
-    p.instances_.push_back(std::make_unique<Instance>(p.run_graph(), p.layout_, false));
-    instance_ = p.instances_.back().get();
-    instance_->busy = true;
+    for (size_t i = 0; i < p.instances_.size() && !instance_; ++i)
+      if (!p.instances_[i]->busy.exchange(true)) instance_ = p.instances_[i].get();
+    if (instance_) instance_busy_.reset(&instance_->busy);
+    Arena* const arena = p.arenas_->take(instance_ ? instance_->arena : nullptr);
+    arena_busy_.reset(&arena->busy);
+    void* const memory = arena->grown_to(p.layout_.arena_bytes);
+    if (instance_) {
+      instance_->move_to(memory);
+    } else {
+      p.instances_.push_back(std::make_unique<Instance>(p.run_graph(), memory, false));
+      instance_ = p.instances_.back().get();
+      instance_->busy = true;
+      instance_busy_.reset(&instance_->busy);
+    }
+    instance_->arena = arena;
   }
-  ~Lease() { instance_->busy = false; }
-  Lease(const Lease&) = delete;
-  Lease& operator=(const Lease&) = delete;
   Instance* operator->() const { return instance_; }
 
  private:
-  Instance* instance_;
+  struct Release {
+    void operator()(std::atomic<bool>* busy) const { *busy = false; }
+  };
+  Instance* instance_ = nullptr;
+  std::unique_ptr<std::atomic<bool>, Release> instance_busy_, arena_busy_;
 };
 
-Program::Program(Graph recorded, bool provisional, const PlanOptions& options)
-    : recorded_(std::move(recorded)), graph_(recorded_), provisional_(provisional) {
+Program::Program(Graph recorded, bool provisional, const PlanOptions& options, const Program* beside)
+    : recorded_(std::move(recorded)),
+      graph_(recorded_),
+      provisional_(provisional),
+      arenas_(beside ? beside->arenas_ : std::make_shared<Arenas>()) {
   if (options.bf16)
     for (Node& n : graph_.nodes) n.precision = Precision::BFloat16;
   simplify(graph_);
@@ -405,7 +431,8 @@ void Program::measure(std::vector<PlanStep>& steps) const {
     results.push_back(owners.back().raw());
   }
   const RandomState before = random_state();
-  Instance instance(g, layout_, true);
+  Arena arena;
+  Instance instance(g, arena.grown_to(layout_.arena_bytes), true);
   constexpr int kWarm = 2, kRuns = 9;
   std::vector<std::vector<double>> taken(steps.size());
   for (int run = 0; run < kWarm + kRuns; ++run) {

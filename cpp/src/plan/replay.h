@@ -24,12 +24,38 @@ struct Step {
   Run run() { return Run{op, in, out, attrs, fused, precision}; }
 };
 
-// What one replay at a time works on: an arena, and tensors into it.
+// Memory for what one replay at a time computes and uses up inside.
+struct Arena {
+  void* grown_to(size_t bytes) {
+    if (!memory || memory->bytes() < bytes) {
+      memory.reset();  // before there is more
+      memory = std::make_shared<Storage>(bytes);
+    }
+    return memory->data();
+  }
+  std::shared_ptr<Storage> memory;
+  std::atomic<bool> busy{false};
+};
+
+// Those of plans that mostly run one after the other: one for each replay that runs at the same time, as large as the
+// largest that it has served.
+class Arenas {
+ public:
+  // Busy from now on; the one given, if it is not.
+  Arena* take(Arena* last);
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Arena>> arenas_;
+};
+
+// What one replay at a time works on: tensors into an arena, and what is prepared for them.
 class Instance {
  public:
-  // `isolated`: what the step writes to outside of the arena is a copy of its own.
-  Instance(const Graph& g, const Layout& layout, bool isolated);
+  // `arena`: memory of the layout's size; `isolated`: what the step writes to outside of it is a copy of its own.
+  Instance(const Graph& g, void* arena, bool isolated);
 
+  void move_to(void* arena);
   // `results`: memory for the outputs, one an output buffer, in the order of Program::result_buffers.
   void replay(std::span<void* const> inputs, std::span<void* const> results, const std::vector<int>& result_buffers);
   bool halted() const { return halted_; }
@@ -39,6 +65,7 @@ class Instance {
   // Where each step ends, in seconds from the replay's beginning, is noted here if it is set.
   std::vector<double>* times = nullptr;
   std::atomic<bool> busy{false};
+  Arena* arena = nullptr;  // that of the last replay
 
  private:
   struct Bound {
@@ -52,8 +79,8 @@ class Instance {
   void make_constants();
 
   const Graph& graph_;
-  std::shared_ptr<Storage> arena_;
-  std::vector<std::shared_ptr<Storage>> memory_;  // of each buffer; none where it is bound at each replay
+  void* arena_ = nullptr;
+  std::vector<std::shared_ptr<Storage>> memory_;  // of each buffer; none where it is bound
   Tensors tensors_;                               // of each value
   std::vector<std::vector<Bound>> bound_;         // of each buffer: the tensors on it
   std::vector<Step> prologue_, steps_;
@@ -68,7 +95,8 @@ class Instance {
 
 class Program {
  public:
-  Program(Graph recorded, bool provisional, const PlanOptions& options);
+  // `beside`: shares the arenas of that one.
+  Program(Graph recorded, bool provisional, const PlanOptions& options, const Program* beside);
 
   Tensors run(const Tensors& inputs);
   void run_into(const Tensors& inputs, const Tensors& outputs);
@@ -100,6 +128,7 @@ class Program {
   std::vector<Storage*> written_;      // what a replay writes to outside of it: the graph keeps these alive
   mutable std::mutex mutex_;           // of the list, not of what is in it
   std::vector<std::unique_ptr<Instance>> instances_;
+  std::shared_ptr<Arenas> arenas_;
   std::atomic<bool> halted_{false};
 };
 
