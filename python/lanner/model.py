@@ -249,8 +249,6 @@ class Model:
                 finally:
                     _core.set_grad_enabled(before)
             x = inputs
-        import numpy as np
-
         feed = Feed(x, None, batch_size, "predict")
         hooks = CallbackList(callbacks, self, {"steps": feed.batches, "verbose": verbose})
         parts: list[Any] = []
@@ -267,8 +265,8 @@ class Model:
         if not parts:
             raise _core.ShapeError("predict: there are no samples")
         if isinstance(parts[0], tuple):
-            return tuple(np.concatenate([part[i] for part in parts]) for i in range(len(parts[0])))
-        return np.concatenate(parts)
+            return tuple(_joined([part[i] for part in parts]) for i in range(len(parts[0])))
+        return _joined(parts)
 
     # ---- telling ----
 
@@ -483,6 +481,19 @@ def _value(loss: Tensor | None) -> float:
 
 def _to_numpy(output: Any) -> Any:
     return output.numpy() if isinstance(output, Tensor) else tuple(_to_numpy(part) for part in output)
+
+
+def _joined(parts: list[Any]) -> Any:
+    import numpy as np
+
+    rests = {part.shape[1:] for part in parts}
+    if len(rests) > 1:
+        raise _core.ShapeError(
+            "predict: outputs of the batches do not join, samples have shapes "
+            f"{' and '.join(str(list(rest)) for rest in sorted(rests))}; pad all batches to one length, or call the "
+            "net batch by batch"
+        )
+    return np.concatenate(parts)
 
 
 def _validation_feed(data: Any, batch_size: int) -> Feed:

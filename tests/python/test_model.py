@@ -103,6 +103,15 @@ def test_predict_of_nothing():
     assert classifier().predict(X[:0]).shape == (0, 2)
 
 
+def test_predict_of_batches_that_do_not_join():
+    samples = [[0.0] * length for length in (3, 2, 5)]
+    model = ln.Model(nn.Identity())
+    for batch_size, shapes in ((2, r"\[3\] and \[5\]"), (1, r"\[2\] and \[3\] and \[5\]")):
+        collate = ln.data.PadCollate(lengths=[])
+        with pytest.raises(ln.ShapeError, match=f"predict: .* shapes {shapes}; pad all batches to one length"):
+            model.predict(ln.data.DataLoader(samples, batch_size, collate_fn=collate))
+
+
 def test_what_predict_returns_belongs_to_the_caller():
     model = classifier()
     first = model.predict(X[:3])
