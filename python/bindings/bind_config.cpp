@@ -44,9 +44,10 @@ True
       [] {
         const AllocatorStats s = allocator_stats();
         return py::dict("in_use_bytes"_a = s.in_use_bytes, "cached_bytes"_a = s.cached_bytes,
-                        "system_calls"_a = s.system_calls);
+                        "peak_bytes"_a = s.peak_bytes, "system_calls"_a = s.system_calls);
       },
-      "Bytes in use and kept for reuse, and how often memory was asked of the system.");
+      "Bytes in use, kept for reuse, and most in use at a time; how often memory was asked of the system.");
+  m.def("reset_peak_bytes", &reset_peak_bytes, "Counts the most bytes in use at a time from now on.");
   m.def(
       "peak_flops", [] { return peak_flops(); }, NoGil(),
       "FLOP/s of float32 multiply-adds that the threads in use can do; measured at first use.");

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #endif
 
+#include <algorithm>
 #include <bit>
 #include <cstdlib>
 #include <mutex>
@@ -65,6 +66,11 @@ void release_locked(Cache& c) {
   c.stats.cached_bytes = 0;
 }
 
+void count_use(Cache& c, size_t bytes) {
+  c.stats.in_use_bytes += bytes;
+  c.stats.peak_bytes = std::max(c.stats.peak_bytes, c.stats.in_use_bytes);
+}
+
 // From the system; null when it has no more. A large block, and one that fills a huge page, lies on huge pages where they
 // can be asked for: streams through it wait for fewer translations of addresses.
 void* allocate_from_system(size_t bytes) {
@@ -96,7 +102,7 @@ void* allocate(size_t bytes) {
       void* block = blocks.back();
       blocks.pop_back();
       c.stats.cached_bytes -= size.bytes;
-      c.stats.in_use_bytes += size.bytes;
+      count_use(c, size.bytes);
       return block;
     }
   }
@@ -109,7 +115,7 @@ void* allocate(size_t bytes) {
   check<MemoryError>(block != nullptr, "allocate: out of memory asking for ", bytes, " bytes (", c.stats.in_use_bytes,
                      " in use by tensors)");
   ++c.stats.system_calls;
-  c.stats.in_use_bytes += size.bytes;
+  count_use(c, size.bytes);
   return block;
 }
 
@@ -136,6 +142,12 @@ AllocatorStats allocator_stats() {
   Cache& c = cache();
   std::lock_guard lock(c.mutex);
   return c.stats;
+}
+
+void reset_peak_bytes() {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  c.stats.peak_bytes = c.stats.in_use_bytes;
 }
 
 void release_cached_memory() {

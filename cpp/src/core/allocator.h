@@ -19,9 +19,11 @@ int64_t set_allocation_budget(int64_t bytes);
 
 struct AllocatorStats {
   size_t in_use_bytes, cached_bytes;
+  size_t peak_bytes;    // the most that was in use at one time, since the last reset
   size_t system_calls;  // how often memory was asked of the system
 };
 AllocatorStats allocator_stats();
+void reset_peak_bytes();
 // Gives what is kept back to the system.
 void release_cached_memory();
 
