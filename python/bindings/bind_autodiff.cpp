@@ -29,6 +29,12 @@ Tensors custom(const std::string& name, const std::vector<std::optional<Tensor>>
   });
 }
 
+struct Checkpointed {
+  explicit Checkpointed(py::function f) : again(hold(std::move(f))) {}
+  std::shared_ptr<py::function> again;
+  std::optional<Checkpoint> region;
+};
+
 }  // namespace
 
 void bind_autodiff(py::module_& m) {
@@ -63,6 +69,18 @@ False
       "outputs"_a, "inputs"_a, "grad_outputs"_a = py::none(), "create_graph"_a = false, "retain_graph"_a = false,
       "allow_unused"_a = false, NoGil(), "Gradients of sum(outputs * grad_outputs) by inputs; see lanner.grad.");
   m.def("custom_function", &custom, "name"_a, "inputs"_a, "outputs"_a, "vjp"_a, "See lanner.Function.");
+  py::class_<Checkpointed>(m, "Checkpoint",
+                           "A context whose values are computed once more by ``again()`` for backward.")
+      .def(py::init<py::function>(), "again"_a)
+      .def("__enter__",
+           [](Checkpointed& c) {
+             c.region.emplace([again = std::move(c.again)] {
+               py::gil_scoped_acquire gil;
+               (*again)();
+             });
+           })
+      .def("__exit__", [](Checkpointed& c, const py::args&) { c.region.reset(); });
+  m.def("recomputing", &recomputing, "Whether this thread runs a checkpointed function once more, for backward.");
   m.def("anomaly_enabled", &anomaly_enabled, "Whether every op is checked for the first NaN or infinity.");
   m.def("set_anomaly_enabled", &set_anomaly_enabled, "on"_a, "See lanner.detect_anomaly.");
   m.def("push_scope", &push_scope, "name"_a, "Names the layer whose ops run next, for anomaly messages.");

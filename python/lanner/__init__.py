@@ -263,6 +263,7 @@ from lanner.array_api import (
 )
 from lanner.autodiff import (
     Function as Function,
+    checkpoint as checkpoint,
     detect_anomaly as detect_anomaly,
     enable_grad as enable_grad,
     grad as grad,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from lanner import _core
 from lanner._core import Tensor
 
-F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 
 
 class _GradMode(contextlib.ContextDecorator):
@@ -210,6 +210,29 @@ class Function:
             for before, y in zip(outputs, recorded, strict=True)
         ]
         return recorded[0] if single else tuple(recorded)
+
+
+def checkpoint(function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+    """``function(*args, **kwargs)``, of which the tape keeps the arguments alone: ``backward`` runs it once more.
+
+    For nets whose activations do not fit: those of a part are there only while the walk back is in that part, at the
+    price of computing it twice (T. Chen et al., "Training deep nets with sublinear memory cost", 2016). What is
+    returned and the gradients are those of a plain call, gradients of gradients too; random numbers (dropout) are the
+    same both times, and layers gather statistics once. The function may use parameters and other tensors from outside,
+    take gradients of its own and hold checkpoints of its own; it must do the same both times, or ``backward`` raises
+    Error. In a compiled step it lowers the memory of the plan.
+
+    >>> layers = [ln.nn.Linear(8, 8) for _ in range(4)]
+    >>> def block(x, slope=0.0):
+    ...     for layer in layers:
+    ...         x = ln.leaky_relu(layer(x), slope)
+    ...     return x
+    >>> ln.checkpoint(block, ln.ones((2, 8)), slope=0.1).sum().backward()
+    >>> layers[0].weight.grad.shape
+    (8, 8)
+    """
+    with _core.Checkpoint(functools.partial(function, *args, **kwargs)):
+        return function(*args, **kwargs)
 
 
 def gradcheck(

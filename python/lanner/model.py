@@ -352,7 +352,7 @@ class Model:
         >>> ln.Model.load(path).net
         Linear(in_features=3, out_features=2, bias=True)
         """
-        from lanner.checkpoint import save_model
+        from lanner.model_file import save_model
 
         save_model(self, path)
 
@@ -370,7 +370,7 @@ class Model:
         >>> bool((ln.Model.load(path).predict(ln.ones((1, 3))) == model.predict(ln.ones((1, 3)))).all())
         True
         """
-        from lanner.checkpoint import load_model
+        from lanner.model_file import load_model
 
         return load_model(path, net)
 

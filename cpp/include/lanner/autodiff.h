@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "lanner/tensor.h"
@@ -36,6 +37,25 @@ Tensors grad(const Tensors& outputs, const Tensors& inputs, const Tensors& grad_
 // recorded. `name` stands in error messages.
 using CustomVjp = std::function<Tensors(const Tensors& cotangents)>;
 Tensors custom_function(const char* name, const Tensors& inputs, const Tensors& outputs, CustomVjp vjp);
+
+// f(inputs), of which the tape keeps nothing but what `f` and `inputs` hold: when the walk back comes to it, it is computed
+// once more, with the same random numbers. Memory for time: T. Chen et al., "Training deep nets with sublinear memory
+// cost", 2016. `f` may use other tensors too, and may hold checkpoints of its own.
+Tensors checkpoint(const std::function<Tensors(const Tensors&)>& f, const Tensors& inputs);
+// The same for what is computed while it lives; `again` computes it once more.
+struct Region;
+class Checkpoint {
+ public:
+  explicit Checkpoint(std::function<void()> again);
+  ~Checkpoint();
+  Checkpoint(const Checkpoint&) = delete;
+  Checkpoint& operator=(const Checkpoint&) = delete;
+
+ private:
+  std::shared_ptr<Region> region_, before_;
+};
+// Does this thread compute a checkpointed part once more? What a layer gathers (running statistics) it has already.
+bool recomputing();
 
 // While on, in this thread: an op whose output has a NaN or infinity, though its inputs have none, throws Error that
 // names the op; so does a vjp.

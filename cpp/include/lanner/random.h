@@ -25,6 +25,19 @@ RandomState next_random_state();
 // Takes `count` states that follow one another, and gives the first.
 RandomState next_random_states(uint64_t count);
 
+// Inside, this thread draws from a generator of its own, which begins at `state`.
+class RandomScope {
+ public:
+  explicit RandomScope(RandomState state);
+  ~RandomScope();
+  RandomScope(const RandomScope&) = delete;
+  RandomScope& operator=(const RandomScope&) = delete;
+
+ private:
+  RandomState own_;
+  RandomState* before_;
+};
+
 // 0, 1, ..., n - 1 in random order, every order equally likely.
 void random_permutation(RandomState state, int64_t n, int64_t* out);
 

@@ -65,6 +65,7 @@ class Walk {
       if (found == pending_.end()) continue;
       Tensors g = std::move(found->second);
       pending_.erase(found);
+      recomputed_.pass(*node);
       visit(*node, g);
     }
     return std::move(results_);
@@ -173,7 +174,7 @@ class Walk {
     if (g.size() == 1 && !g[0].defined()) return;
     const AnomalyPause pause;  // what is wrong is said of the op whose gradient this is, not of an op inside its vjp
     const ScopeOf scope(node);
-    Tensors gradients = node.op == Op::Count ? node.custom(g) : run_vjp(node, g);
+    Tensors gradients = node.op == Op::Count ? run_custom(node, g) : run_vjp(node, g);
     check(gradients.size() == node.in.size(), "backward: ", node.label(), " gave ", gradients.size(), " gradients for ",
           node.in.size(), " inputs");
     if (pause.was_on()) check_anomaly("gradient", node.label(), node.scope, gradients, g);
@@ -188,21 +189,32 @@ class Walk {
     if (!keep_) node.release();
   }
 
+  Tensors run_custom(Node& node, const Tensors& g) {
+    const std::shared_ptr<Node> values = recomputed_.values_of(node);
+    const RecomputationScope scope(recomputed_.number_of(node));
+    return values->custom(g);
+  }
+
   Tensors run_vjp(Node& node, const Tensors& g) {
     const uint32_t traits = op_traits(node.op);
+    const bool uses_values = traits & (kVjpUsesIn | kVjpUsesOut);
+    const std::shared_ptr<Node> values = uses_values ? recomputed_.values_of(node) : node.shared_from_this();
+    const RecomputationScope scope(recomputed_.number_of(node));
+    Tensors in = values->in, out = values->out;
     uint64_t wanted = 0;
-    for (size_t i = 0; i < node.in.size(); ++i) {
+    for (size_t i = 0; i < in.size(); ++i) {
       if (i < 64 && wants(node.in[i])) wanted |= uint64_t{1} << i;
-      const bool used = node.in[i].defined() && (traits & (kVjpUsesIn0 << std::min<size_t>(i, 4)));
-      check(!used || node.in[i].version() == node.in_versions[i], "backward: ", node.label(), " needs its input ", i,
-            " (shape ", node.in[i].defined() ? node.in[i].shape() : Shape{},
+      const bool used = in[i].defined() && (traits & (kVjpUsesIn0 << std::min<size_t>(i, 4)));
+      check(!used || in[i].version() == values->in_versions[i], "backward: ", node.label(), " needs its input ", i,
+            " (shape ", in[i].defined() ? in[i].shape() : Shape{},
             "), which was written to in place after it was used");
+      // What was computed once more stands for what it repeats.
+      if (node.region && in[i].defined()) in[i] = Tape::with_meta(in[i], Tape::impl(node.in[i])->meta);
     }
-    Tensors out = node.out;
     for (size_t i = 0; i < out.size(); ++i) {
       const bool used = traits & (kVjpUsesOut0 << std::min<size_t>(i, 2));
-      check(!used || out[i].version() == node.out_versions[i], "backward: ", node.label(), " needs its output (shape ",
-            out[i].shape(), "), which was written to in place after it was computed");
+      check(!used || out[i].version() == values->out_versions[i], "backward: ", node.label(),
+            " needs its output (shape ", out[i].shape(), "), which was written to in place after it was computed");
       if (create_graph_ && is_floating(out[i].dtype())) {
         auto meta = std::make_shared<AutogradMeta>();
         meta->requires_grad = true;
@@ -211,7 +223,7 @@ class Walk {
         out[i] = Tape::with_meta(out[i], std::move(meta));
       }
     }
-    return vjp_of(node.op)(Vjp{node.op, node.in, out, g, node.attrs, wanted});
+    return vjp_of(node.op)(Vjp{node.op, in, out, g, node.attrs, wanted});
   }
 
   const Tensors& targets_;
@@ -219,6 +231,7 @@ class Walk {
   bool keep_, create_graph_;
   std::unordered_map<Node*, bool> needed_;
   std::unordered_map<Node*, Tensors> pending_;
+  Recomputed recomputed_;
   std::vector<std::shared_ptr<Node>> order_;  // held here, as a node that was walked lets go of those before it
 };
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "autodiff/checkpoint.h"
 #include "core/tensor_impl.h"
 #include "lanner/autodiff.h"
 #include "ops/op.h"
@@ -21,6 +22,8 @@ struct Node : std::enable_shared_from_this<Node> {
   std::string scope;      // where in the model, when anomalies are looked for
   uint64_t sequence = 0;  // later on the tape is larger
   bool released = false;
+  std::shared_ptr<Region> region;  // that computes once more what the vjp uses, and has it as its `place`-th node
+  size_t place = 0;
 
   ~Node();
   const char* label() const { return custom || op == Op::Count ? name.c_str() : op_name(op); }
@@ -30,6 +33,9 @@ struct Node : std::enable_shared_from_this<Node> {
 
 // Puts `node` on the tape as the origin of `outputs` (of the floating ones).
 void record(const std::shared_ptr<Node>& node, std::span<Tensor> outputs);
+
+// How many nodes were put on the tape so far.
+uint64_t tape_position();
 
 // Inside, ops are not looked at for anomalies; whether they were.
 class AnomalyPause {
@@ -48,5 +54,16 @@ class AnomalyPause {
 void check_anomaly(const char* what, const char* op, const std::string& scope, std::span<const Tensor> outputs,
                    std::span<const Tensor> inputs);
 std::string current_scope();
+// Inside, the ops that run are those of the layer `path`.
+class ScopePath {
+ public:
+  explicit ScopePath(const std::string& path);
+  ~ScopePath();
+  ScopePath(const ScopePath&) = delete;
+  ScopePath& operator=(const ScopePath&) = delete;
+
+ private:
+  std::vector<std::string> before_;
+};
 
 }  // namespace lanner

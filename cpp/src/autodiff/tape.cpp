@@ -12,30 +12,54 @@ void Node::release() {
   custom = nullptr;
   in.clear();
   out.clear();
+  region = nullptr;
 }
 
 // A chain of a million nodes must not be a million nested destructors: the first one to run frees the others in a loop.
 Node::~Node() {
-  thread_local std::vector<Tensor>* pending = nullptr;
+  struct Pending {
+    std::vector<Tensor> tensors;
+    std::vector<CustomVjp> customs;
+    std::vector<std::shared_ptr<Region>> regions;
+    void take(Node& node) {
+      for (Tensor& t : node.in) tensors.push_back(std::move(t));
+      if (node.custom) customs.push_back(std::move(node.custom));
+      if (node.region) regions.push_back(std::move(node.region));
+    }
+  };
+  thread_local Pending* pending = nullptr;
   if (pending) {
-    for (Tensor& t : in) pending->push_back(std::move(t));
+    pending->take(*this);
     return;
   }
-  std::vector<Tensor> stack;
-  pending = &stack;
-  for (Tensor& t : in) stack.push_back(std::move(t));
-  while (!stack.empty()) {
-    Tensor t = std::move(stack.back());
-    stack.pop_back();
-    t = Tensor();
+  Pending left;
+  pending = &left;
+  left.take(*this);
+  const auto free_last = [](auto& of) {
+    const auto last = std::move(of.back());
+    of.pop_back();
+  };
+  while (true) {
+    if (!left.tensors.empty())
+      free_last(left.tensors);
+    else if (!left.customs.empty())
+      free_last(left.customs);
+    else if (!left.regions.empty())
+      free_last(left.regions);
+    else
+      break;
   }
   pending = nullptr;
 }
 
+namespace {
+std::atomic<uint64_t> tape_length{0};
+}
+uint64_t tape_position() { return tape_length; }
+
 void record(const std::shared_ptr<Node>& node, std::span<Tensor> outputs) {
   node->outputs = outputs.size();
-  static std::atomic<uint64_t> counter{0};
-  node->sequence = ++counter;
+  node->sequence = ++tape_length;
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (!outputs[i].defined() || !is_floating(outputs[i].dtype())) continue;
     auto meta = std::make_shared<AutogradMeta>();
@@ -66,6 +90,7 @@ void leave_on_tape(Op op, std::span<const Tensor> in, const Attrs& attrs, std::s
     node->out_versions.push_back(out[i].version());
   }
   if (anomaly_enabled() || recording_notes) node->scope = current_scope();
+  if (open_region()) node = keep_in_region(std::move(node));
   record(node, out);
 }
 
@@ -91,6 +116,12 @@ std::string current_scope() {
   for (const std::string& s : scopes) path += (path.empty() || s.empty() ? "" : ".") + s;
   return path;
 }
+
+ScopePath::ScopePath(const std::string& path) : before_(std::move(scopes)) {
+  scopes.clear();
+  if (!path.empty()) scopes.push_back(path);
+}
+ScopePath::~ScopePath() { scopes = std::move(before_); }
 
 namespace {
 
@@ -135,6 +166,7 @@ Tensors custom_function(const char* name, const Tensors& inputs, const Tensors& 
   node->custom = std::move(vjp);
   for (const Tensor& x : inputs) node->in.push_back(x.defined() ? Tape::without_memory(x) : x);
   if (anomaly_mode) node->scope = current_scope();
+  if (open_region()) node = keep_in_region(std::move(node));
   record(node, results);
   return results;
 }

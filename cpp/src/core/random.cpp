@@ -24,6 +24,8 @@ Generator& generator() {
   return *instance;
 }
 
+thread_local RandomState* own_state = nullptr;  // of the RandomScope that this thread is in
+
 // The words of one state, one after the other.
 class Words {
  public:
@@ -65,13 +67,21 @@ class Words {
 
 void manual_seed(uint64_t seed) { set_random_state({seed, 0}); }
 
+RandomScope::RandomScope(RandomState state) : own_(state), before_(std::exchange(own_state, &own_)) {}
+RandomScope::~RandomScope() { own_state = before_; }
+
 RandomState random_state() {
+  if (own_state) return *own_state;
   Generator& g = generator();
   std::lock_guard lock(g.mutex);
   return g.state;
 }
 
 void set_random_state(RandomState state) {
+  if (own_state) {
+    *own_state = state;
+    return;
+  }
   Generator& g = generator();
   std::lock_guard lock(g.mutex);
   g.state = state;
@@ -80,6 +90,11 @@ void set_random_state(RandomState state) {
 RandomState next_random_state() { return next_random_states(1); }
 
 RandomState next_random_states(uint64_t count) {
+  if (own_state) {
+    const RandomState taken = *own_state;
+    own_state->call += count;
+    return taken;
+  }
   Generator& g = generator();
   std::lock_guard lock(g.mutex);
   const RandomState taken = g.state;

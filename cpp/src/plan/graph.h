@@ -63,9 +63,10 @@ struct Node {
   bool has_fused = false;
   Fused fused;
   Precision precision = Precision::Full;
-  int recorded = -1;         // its place in the recording; of several that were fused, the last one's
-  std::string scope;         // the layer, where it is known
-  std::vector<Op> absorbed;  // what was fused into it
+  int recorded = -1;           // its place in the recording; of several that were fused, the last one's
+  std::string scope;           // the layer, where it is known
+  uint64_t recomputation = 0;  // of a checkpointed region, to which it belongs
+  std::vector<Op> absorbed;    // what was fused into it
 };
 
 // The gradient of a leaf, before and after the step.

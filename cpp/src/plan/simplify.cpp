@@ -46,6 +46,8 @@ std::vector<bool> written_once(const Graph& g) {
 }
 
 bool same_work(const Graph& g, const Node& a, const Node& b) {
+  // What is computed once more would else be kept from the first time, and no memory be saved.
+  if (a.recomputation != b.recomputation) return false;
   if (a.op != b.op || a.in.size() != b.in.size() || a.out.size() != b.out.size() || !(a.attrs == b.attrs)) return false;
   for (size_t i = 0; i < a.in.size(); ++i) {
     if ((a.in[i] < 0) != (b.in[i] < 0)) return false;

@@ -74,6 +74,7 @@ void Trace::ran(Op op, std::span<const Tensor> in, const Attrs& attrs, std::span
   node.attrs = attrs;
   node.recorded = count();
   node.scope = current_scope();
+  node.recomputation = recomputation();
   for (const Tensor& x : in) {
     node.in.push_back(x.defined() ? value_of(x) : -1);
     if (!x.defined()) continue;
