@@ -320,16 +320,13 @@ void bind_tensor(py::module_& m) {
 // The array functions that are methods too. Called when all functions are bound.
 void bind_function_methods(py::module_& m) {
   py::object cls = m.attr("Tensor");
-  for (const char* name : {"sum",          "mean",         "var",         "std",
-                           "prod",         "max",          "min",         "any",
-                           "all",          "argmax",       "argmin",      "reshape",
-                           "permute_dims", "squeeze",      "expand_dims", "flatten",
-                           "unflatten",    "broadcast_to", "exp",         "log",
-                           "sqrt",         "square",       "tanh",        "sigmoid",
-                           "relu",         "clip",         "softmax",     "log_softmax",
-                           "sort",         "argsort",      "topk",        "cumulative_sum",
-                           "gather",       "scatter",      "take",        "repeat",
-                           "split",        "matmul"})
+  for (const char* name :
+       {"sum",         "mean",        "var",     "std",       "prod",           "max",          "min",
+        "any",         "all",         "argmax",  "argmin",    "reshape",        "permute_dims", "swapaxes",
+        "squeeze",     "expand_dims", "flatten", "unflatten", "broadcast_to",   "exp",          "log",
+        "sqrt",        "square",      "tanh",    "sigmoid",   "relu",           "clip",         "softmax",
+        "log_softmax", "sort",        "argsort", "topk",      "cumulative_sum", "gather",       "scatter",
+        "take",        "repeat",      "split",   "matmul"})
     cls.attr(name) = py::reinterpret_steal<py::object>(PyInstanceMethod_New(py::object(m.attr(name)).ptr()));
 }
 

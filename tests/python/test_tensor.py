@@ -235,3 +235,12 @@ def test_no_memory():
     with pytest.raises(ln.MemoryError, match="bytes") as caught:
         ln.empty((1 << 50,))
     assert isinstance(caught.value, MemoryError) and isinstance(caught.value, ln.Error)
+
+
+def test_methods_that_move_axes():
+    a = np.arange(24.0).reshape(2, 3, 4)
+    x = ln.tensor(a)
+    np.testing.assert_array_equal(x.swapaxes(0, -1).numpy(), a.swapaxes(0, -1))
+    np.testing.assert_array_equal(x.permute_dims((2, 0, 1)).numpy(), a.transpose(2, 0, 1))
+    x.swapaxes(0, 1)[2, 1, 3] = -1  # a view
+    assert x[1, 2, 3].item() == -1
