@@ -143,8 +143,7 @@ def write(net, vocabulary, prompt, count, temperature):
     @ln.compile
     def step(token, state):
         logits, state = net.stream(token, state)
-        gumbel = -ln.log(-ln.log(ln.random.uniform(logits.shape)))  # the largest sum is a draw from the softmax
-        return ln.argmax(logits / temperature + gumbel), state
+        return ln.random.categorical(logits / temperature), state
 
     state, text = net.first_stream(), list(vocabulary.encode(prompt))
     with ln.no_grad():

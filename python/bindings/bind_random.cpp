@@ -44,6 +44,7 @@ True
   m.def("_bernoulli", py::overload_cast<double, const Shape&, DType>(&ops::bernoulli), "p"_a, "shape"_a, "dtype"_a,
         NoGil());
   m.def("_bernoulli", py::overload_cast<const Tensor&>(&ops::bernoulli), "p"_a, NoGil());
+  m.def("_categorical", &ops::categorical, "logits"_a, "axis"_a, "shape"_a, NoGil());
   m.def("_uniform_", &ops::uniform_, "x"_a, "low"_a, "high"_a, NoGil());
   m.def("_normal_", &ops::normal_, "x"_a, "mean"_a, "std"_a, NoGil());
   m.def("dropout", &ops::dropout, "x"_a, "p"_a = 0.5, "training"_a = true, NoGil(),

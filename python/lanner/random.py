@@ -16,7 +16,17 @@ from typing import Any
 from lanner import _core
 from lanner._core import Tensor, manual_seed
 
-__all__ = ["bernoulli", "get_state", "manual_seed", "normal", "permutation", "randint", "set_state", "uniform"]
+__all__ = [
+    "bernoulli",
+    "categorical",
+    "get_state",
+    "manual_seed",
+    "normal",
+    "permutation",
+    "randint",
+    "set_state",
+    "uniform",
+]
 
 Shape = int | Sequence[int]
 
@@ -83,6 +93,23 @@ def bernoulli(p: float | Tensor, shape: Shape | None = None, dtype: Any = None) 
         drawn = _core._bernoulli(p)
         return drawn if dtype is None else drawn.to(dtype)
     return _core._bernoulli(p, () if shape is None else shape, _core.bool if dtype is None else dtype)
+
+
+def categorical(logits: Tensor, axis: int = -1, shape: Shape | None = None) -> Tensor:
+    """Classes, each drawn with probability ``softmax(logits)`` along ``axis``: int64 in the shape of the other axes.
+
+    ``shape`` ends with that shape, and asks for as many draws of each. NumPy's ``choice(p=p)`` and PyTorch's
+    ``multinomial(p, n, replacement=True)`` are ``categorical(ln.log(p), shape=n)``. Raises Error where a row of logits
+    has a NaN or +inf, or nothing but -inf.
+
+    >>> ln.manual_seed(0)
+    >>> x = ln.random.categorical(ln.log(ln.tensor([0.5, 0.0, 0.5])), shape=1000)
+    >>> sorted(set(x.tolist())), abs((x == 0).to(ln.float32).mean().item() - 0.5) < 0.05
+    ([0, 2], True)
+    >>> ln.random.categorical(ln.zeros((4, 10)) / 0.8).shape  # a temperature of 0.8
+    (4,)
+    """
+    return _core._categorical(logits, axis, shape)
 
 
 def get_state() -> Tensor:

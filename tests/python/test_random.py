@@ -108,6 +108,56 @@ def test_bernoulli():
     assert drawn.tolist()[:2] == [0.0, 1.0]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_categorical_is_the_softmax(dtype):
+    logits = np.array([0.0, -np.inf, 1.0, -2.0, 0.5, -np.inf], dtype)
+    x = ln.random.categorical(ln.tensor(logits), shape=N)
+    assert x.dtype == ln.int64
+    p = np.exp(logits.astype(np.float64))
+    counts, expected = np.bincount(x.numpy(), minlength=6), N * p / p.sum()
+    assert not counts[p == 0].any()
+    chosen = p > 0
+    off = ((counts - expected)[chosen] ** 2 / expected[chosen]).sum()
+    assert off < 31  # chi-square with 3 degrees of freedom: once in a million
+
+
+def test_categorical_favours_none_of_many_classes():
+    x = ln.random.categorical(ln.zeros(50_000), shape=N).numpy()
+    assert x.max() < 50_000
+    assert ks_distance(x / 50_000, lambda v: v) < BOUND + 1 / 50_000
+
+
+def test_categorical_shapes():
+    certain = np.full((2, 3, 4), -np.inf, np.float32)
+    classes = np.random.default_rng(0).integers(0, 4, (2, 3))
+    np.put_along_axis(certain, classes[..., None], 7.0, -1)
+    assert (ln.random.categorical(ln.tensor(certain)).numpy() == classes).all()
+    assert (ln.random.categorical(ln.tensor(certain), shape=(5, 2, 3)).numpy() == classes).all()
+    for axis in (0, 1, -2):
+        moved = ln.tensor(np.moveaxis(certain, -1, axis))
+        assert (ln.random.categorical(moved, axis).numpy() == classes).all()
+    assert ln.random.categorical(ln.zeros(3)).shape == ()
+    assert ln.random.categorical(ln.zeros((0, 3)), shape=(4, 0)).shape == (4, 0)
+    assert not ln.random.categorical(ln.zeros(3, requires_grad=True)).requires_grad
+
+
+def test_categorical_in_a_compiled_step(threads):
+    logits = ln.random.normal((3, 1000))
+    step = ln.compile(lambda x: ln.random.categorical(x, shape=(5_000, 3)))
+    first = step(logits).numpy()
+    state, results = ln.random.get_state(), []
+    for run in (step, lambda x: ln.random.categorical(x, shape=(5_000, 3))):
+        for count in (1, 2):
+            threads(count)
+            ln.random.set_state(state)
+            results.append(run(logits).numpy())
+    assert (first != results[0]).any()
+    assert all((other == results[0]).all() for other in results)
+    logits[1, 7] = float("nan")
+    with pytest.raises(ln.Error, match="categorical: row 1 of logits has a NaN"):
+        step(logits)
+
+
 def draw():
     ln.manual_seed(7)
     return [
@@ -231,6 +281,12 @@ def test_gradient_of_the_gradient():
         (lambda: ln.dropout(ln.ones(3), 2.0), ValueError, "dropout: p is a probability"),
         (lambda: ln.dropout(ln.arange(3)), ln.DTypeError, "dropout: x must be floating"),
         (lambda: ln.dropout2d(ln.ones((3, 3))), ln.ShapeError, "dropout2d"),
+        (lambda: ln.random.categorical(ln.arange(3)), ln.DTypeError, "categorical: logits must be floating"),
+        (lambda: ln.random.categorical(ln.zeros((3, 0))), ln.ShapeError, "no classes along axis 1"),
+        (lambda: ln.random.categorical(ln.zeros(3), axis=1), ln.ShapeError, "categorical"),
+        (lambda: ln.random.categorical(ln.zeros((2, 3)), shape=(2, 4)), ln.ShapeError, r"shape must end with \[2\]"),
+        (lambda: ln.random.categorical(ln.full(3, -np.inf)), ln.Error, "row 0 of logits .* or -inf alone"),
+        (lambda: ln.random.categorical(ln.tensor([0.0, np.inf])), ln.Error, "row 0 of logits has a NaN, .inf"),
         (lambda: ln.random.permutation(-1), ln.ShapeError, "negative"),
         (lambda: ln.random.permutation(ln.tensor(1.0)), ln.ShapeError, "axis"),
     ],

@@ -157,6 +157,23 @@ Tensor bernoulli(const Tensor& p) {
   return cast(less(uniform(p.shape(), 0, 1, drawn_dtype(p.dtype())), p), p.dtype());
 }
 
+Tensor categorical(const Tensor& logits, int64_t axis, const std::optional<Shape>& shape) {
+  check_floating("categorical", "logits", logits);
+  const int last = logits.ndim() - 1, at = normalize_axis(axis, logits.ndim(), "categorical");
+  check<ShapeError>(logits.size(at) > 0, "categorical: logits ", logits.shape(), " has no classes along axis ", at);
+  const Tensor x = cast(at == last ? logits.detach() : moveaxis(logits.detach(), {at}, {last}), DType::Float64);
+  Shape rows, result;
+  for (int i = 0; i < last; ++i) rows.push_back(x.size(i));
+  result = shape.value_or(rows);
+  bool fits = result.size() >= rows.size();
+  for (size_t i = 0; fits && i < rows.size(); ++i) fits = result[result.size() - 1 - i] == rows[rows.size() - 1 - i];
+  check<ShapeError>(fits, "categorical: shape must end with ", rows, ", the axes of logits without its classes, got ",
+                    result);
+  // In float64: rounding favours no class, however many there are.
+  const Tensor cumulative = cumulative_sum(softmax(x, -1), -1);
+  return emit(Op::Categorical, {contiguous(cumulative)}, next_random_state(), {result, DType::Int64});
+}
+
 Tensor dropout(const Tensor& x, double p, bool training) {
   check_probability("dropout", p);
   check_floating("dropout", "x", x);
@@ -232,6 +249,28 @@ LANNER_RUN(Bernoulli) {
   uint8_t* out = static_cast<uint8_t*>(r.out[0].raw());
   for_slices(a.state, r.out[0].size(), [&](const cpu::RandomSlice& s, int64_t at) {
     cpu::kernels().random->bernoulli(s, a.threshold, out + at);
+  });
+}
+
+// in = the sums of the probabilities up to each class; the class is the first whose sum lies above u times the last one.
+LANNER_RUN(Categorical) {
+  const Tensor &sums = r.in[0], &out = r.out[0];
+  const int64_t classes = sums.size(-1), rows = sums.size() / classes;
+  for_slices(r.attrs.get<RandomState>(), out.size(), [&](cpu::RandomSlice s, int64_t begin) {
+    const int64_t end = begin + s.n;
+    double u[cpu::kRandomChunk];
+    for (int64_t i = begin; i < end; ++i) {
+      if ((i - begin) % cpu::kRandomChunk == 0) {
+        s.begin = i, s.n = std::min(end - i, cpu::kRandomChunk);
+        cpu::kernels().random->uniform_f64(s, 0, 1, 1, u);
+      }
+      const double* row = sums.data<double>() + i % rows * classes;
+      const double total = row[classes - 1];
+      check(total > 0, "categorical: row ", i % rows, " of logits has a NaN, +inf, or -inf alone");
+      // u is below 1 by at least 2^-53, so that the product is below the total when rounded, too.
+      const double* found = std::upper_bound(row, row + classes, u[(i - begin) % cpu::kRandomChunk] * total);
+      out.data<int64_t>()[i] = found - row;
+    }
   });
 }
 

@@ -2,6 +2,8 @@
 // that state and its index alone: the same bits on any number of threads.
 #pragma once
 
+#include <optional>
+
 #include "lanner/random.h"
 #include "lanner/tensor.h"
 
@@ -21,6 +23,9 @@ Tensor permutation(const Tensor& x);
 Tensor bernoulli(double p, const Shape& shape, DType dtype = DType::Bool);
 // Of p's shape and dtype: 1 with the probability that p holds at that place.
 Tensor bernoulli(const Tensor& p);
+// Classes, as int64: k along `axis` of logits with probability softmax(logits)[k]. The result is of the shape of the other
+// axes, or of `shape`, which ends with theirs: as many draws of each.
+Tensor categorical(const Tensor& logits, int64_t axis = -1, const std::optional<Shape>& shape = {});
 
 // In training: each element is 0 with probability p, else x / (1 - p). Otherwise x itself. No mask is kept: the
 // gradient draws the same numbers again.
