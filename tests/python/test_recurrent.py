@@ -118,7 +118,7 @@ def test_cell_is_a_step_of_the_layer(name):
         np.testing.assert_allclose(first(state)[0].detach().numpy(), y[t].detach().numpy(), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("rows, hidden", [(1, 128), (5, 200), (40, 64), (130, 96)])
+@pytest.mark.parametrize("rows, hidden", [(1, 128), (1, 300), (2, 260), (5, 200), (40, 64), (130, 96)])
 @pytest.mark.parametrize("name", KINDS)
 def test_same_bits_for_any_number_of_threads(name, rows, hidden):
     ln.manual_seed(0)

@@ -2,7 +2,7 @@
 #include <cstring>
 
 #include "ops/norm.h"
-#include "ops/recurrent_sweep.h"
+#include "ops/recurrent_thin.h"
 
 namespace lanner {
 namespace {
@@ -19,12 +19,19 @@ RecurrentSizes sizes_of(const Run& r) {
 template <class T>
 struct Weights {
   PackedGates<T> gates, projection, input;
+  ThinWeights<T> thin;  // in place of gates
+  bool is_thin = false;
   int64_t elements = 0;
 
   Weights(const Run& r, const RecurrentSizes& s) {
     gates.k = s.state, gates.n = s.hidden;
     gates.thin = projection.thin = input.thin = s.rows <= thin_kernels_of<T>().rows;
     elements = cell_of(r.op).gates * gates.gate_elements();
+    if (gates.thin && !r.in[In::kProjection].defined() && !r.in[In::kInputWeight].defined()) {
+      is_thin = true;
+      thin = {s.hidden, cell_of(r.op).gates};
+      return;
+    }
     if (r.in[In::kProjection].defined()) {
       projection.k = s.hidden, projection.n = s.state;
       elements += projection.gate_elements();
@@ -34,7 +41,8 @@ struct Weights {
       elements += cell_of(r.op).gates * input.gate_elements();
     }
   }
-  void pack(const Run& r, T* to) {
+  void pack(const Run& r, T* to, bool once) {
+    if (is_thin) return thin.pack(r.in[In::kWeight].data<T>(), once, to);
     const int count = cell_of(r.op).gates;
     to = pack(gates, count, r.in[In::kWeight], to);
     if (projection.k) to = pack(projection, 1, r.in[In::kProjection], to);
@@ -104,26 +112,29 @@ void forward(const Run& r, const Weights<T>& weights) {
     weights.gates.multiply(2, 1, panel, rows, from, K, to + 2 * nr, c_row, nr);
     weights.input.multiply(2, 1, panel, rows, x_from, x_row, to + 3 * nr, c_row, nr);
   };
-  const auto cell = [&](int64_t step, const RecurrentTask& task) {
+  const auto place = [&](cpu::RecurrentStep<T>& job, int64_t step) {
     const int64_t t = time_of(step);
-    const T* h_before = step == 0 ? h0 : state_after(step - 1);
-    Workspace products(static_cast<size_t>(sweep.block() * slots * nr) * sizeof(T));
-    cpu::RecurrentStep<T> job{};
-    job.hidden = H;
-    job.products = products.as<T>(), job.products_gate = nr, job.products_row = slots * nr;
     job.input = by_step ? nullptr : input + t * N * gates * H, job.bias = bias;
-    job.h_before = h_before, job.h = state_after(step), job.y = y + t * N * K;
-    if (projected) job.h_before = job.h = job.y = cells;  // those that have ended are seen to by project()
+    job.h_before = step == 0 ? h0 : state_after(step - 1), job.h = state_after(step), job.y = y + t * N * K;
     if (is_lstm) {
       job.c_before = step == 0 ? c0 : c ? c + time_of(step - 1) * N * H : c_last;
       job.c = c ? c + t * N * H : c_last;
     }
     if (keep) job.gates = keep + t * N * kept * H;
     job.lengths = lengths, job.time = t;
+  };
+  const auto cell = [&](int64_t step, const RecurrentTask& task) {
+    Workspace products(static_cast<size_t>(sweep.block() * slots * nr) * sizeof(T));
+    cpu::RecurrentStep<T> job{};
+    job.hidden = H;
+    place(job, step);
+    const T* h_before = job.h_before;
+    job.products = products.as<T>(), job.products_gate = nr, job.products_row = slots * nr;
+    if (projected) job.h_before = job.h = job.y = cells;  // those that have ended are seen to by project()
     for (int64_t row = task.row_begin; row < task.row_end; row += sweep.block()) {
       job.row_begin = row, job.row_end = std::min(row + sweep.block(), task.row_end);
       for (int64_t p = task.first_of(weights.gates.panels()); p < task.last_of(weights.gates.panels()); ++p) {
-        multiply(t, p, row, job.row_end - row, h_before, products.as<T>());
+        multiply(job.time, p, row, job.row_end - row, h_before, products.as<T>());
         job.unit_begin = p * nr, job.unit_end = std::min(H, (p + 1) * nr);
         kernel(job);
       }
@@ -148,7 +159,14 @@ void forward(const Run& r, const Weights<T>& weights) {
       }
     }
   };
-  if (projected)
+  if (weights.is_thin)
+    weights.thin.run(
+        steps, static_cast<int>(N), [&](int64_t step) { return step == 0 ? h0 : state_after(step - 1); },
+        [&](cpu::RecurrentStep<T>& job, int64_t step) {
+          place(job, step);
+          kernel(job);
+        });
+  else if (projected)
     sweep.run(2 * steps, [&](int64_t phase, const RecurrentTask& task) {
       phase % 2 == 0 ? cell(phase / 2, task) : project(phase / 2, task);
     });
@@ -163,7 +181,7 @@ template <class T>
 void run(const Run& r) {
   Weights<T> weights(r, sizes_of(r));
   Workspace packed(static_cast<size_t>(weights.elements) * sizeof(T));
-  weights.pack(r, packed.as<T>());
+  weights.pack(r, packed.as<T>(), false);
   forward(r, weights);
 }
 
@@ -173,7 +191,7 @@ class PackedRecurrent : public Prepared {
  public:
   explicit PackedRecurrent(const Run& r)
       : weights_(r, sizes_of(r)), packed_(Tensor::empty({weights_.elements}, DTypeOf<T>::value)) {}
-  void refresh(const Run& r) override { weights_.pack(r, packed_.template data<T>()); }
+  void refresh(const Run& r) override { weights_.pack(r, packed_.template data<T>(), true); }
   void run(const Run& r) override { forward(r, weights_); }
   size_t bytes() const override { return packed_.size() * sizeof(T); }
 

@@ -83,9 +83,97 @@ void thin(const ThinProduct<T>& p) {
   thin_rows<T, 1>(p);
 }
 
+enum class Part { kWhole, kOwn, kRest };
+
+// sums[q] has every kParts-th k from k_begin + q on.
+template <class T, int kRows, int kGates, int kParts>
+LANNER_INLINE void add_products(const ThinShare<T>& p, const T* b, int64_t k_begin, int64_t k_end,
+                                V<T> (&sums)[kRows][kGates][kParts][kPanelVectors]) {
+  constexpr int L = kLanes<T>;
+  const auto add = [&](int64_t k, int q) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+    for (int g = 0; g < kGates; ++g)
+#pragma GCC unroll 2
+      for (int j = 0; j < kPanelVectors; ++j)
+#pragma GCC unroll 2
+        for (int r = 0; r < kRows; ++r)
+          sums[r][g][q][j] = fma(splat(p.h[r * p.h_row + k]), load(b + g * p.packed_gate + j * L), sums[r][g][q][j]);
+    b += p.packed_k;
+  };
+  int64_t k = k_begin;
+  for (; k + kParts <= k_end; k += kParts) {
+#pragma GCC unroll 4
+    for (int q = 0; q < kParts; ++q) add(k + q, q);
+  }
+  if constexpr (kParts > 1)
+    for (; k < k_end; ++k) add(k, 0);
+}
+
+template <class T, int kRows, int kGates, Part kPart>
+void share(const ThinShare<T>& p) {
+  constexpr int L = kLanes<T>, kPanel = kPanelVectors * L, kParts = kGates == 1 ? 4 : 1;
+  static_assert(kGates * kParts * kPanelVectors <= kThinSums && kPanel % kParts == 0);
+  for (int64_t i = p.panel_begin; i < p.panel_end; ++i) {
+    const int64_t panel = p.down ? p.panel_begin + p.panel_end - 1 - i : i;
+    const int64_t unit = panel * kPanel, turned = p.turned ? unit : 0;
+    const T* at = p.packed + panel * p.packed_panel;
+    const T *from_unit = at + (unit - turned) * p.packed_k,
+            *from_zero = at + (turned ? p.hidden - turned : 0) * p.packed_k;
+    T* begun = p.begun + (panel - p.first) * kRows * kThinSums * L;
+    V<T> sums[kRows][kGates][kParts][kPanelVectors] = {};
+    V<T>* const all = &sums[0][0][0][0];
+    constexpr int kAll = kRows * kGates * kParts * kPanelVectors;
+    if constexpr (kPart == Part::kRest) {
+#pragma GCC unroll 16
+      for (int i = 0; i < kAll; ++i) all[i] = load(begun + i * L);
+    } else {
+      add_products<T, kRows, kGates, kParts>(p, from_unit, unit, kPart == Part::kOwn ? p.own_end : p.hidden, sums);
+    }
+    if constexpr (kPart == Part::kOwn) {
+#pragma GCC unroll 16
+      for (int i = 0; i < kAll; ++i) store(begun + i * L, all[i]);
+    } else {
+      if constexpr (kPart == Part::kRest)
+        add_products<T, kRows, kGates, kParts>(p, from_unit + (p.own_end - unit) * p.packed_k, p.own_end, p.hidden,
+                                               sums);
+      add_products<T, kRows, kGates, kParts>(p, from_zero, 0, unit, sums);
+      T* to = p.sums + (panel - p.first) * kPanel;
+#pragma GCC unroll 2
+      for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
+        for (int g = 0; g < kGates; ++g)
+#pragma GCC unroll 2
+          for (int j = 0; j < kPanelVectors; ++j) {
+            V<T> sum = sums[r][g][0][j];
+            if constexpr (kParts == 4) sum = (sum + sums[r][g][1][j]) + (sums[r][g][2][j] + sums[r][g][3][j]);
+            store(to + r * p.sums_row + g * p.sums_gate + j * L, sum);
+          }
+    }
+  }
+}
+
+template <class T, int kRows, Part kPart>
+void share_of_gates(const ThinShare<T>& p) {
+  if (p.gates == 4) return share<T, kRows, 4, kPart>(p);
+  if (p.gates == 3) return share<T, kRows, 3, kPart>(p);
+  share<T, kRows, 1, kPart>(p);
+}
+template <class T, Part kPart>
+void share(const ThinShare<T>& p) {
+  if constexpr (kThinRows == 2) {
+    if (p.rows == 2) return share_of_gates<T, 2, kPart>(p);
+  }
+  share_of_gates<T, 1, kPart>(p);
+}
+
+template <class T>
+constexpr ThinOf<T> functions() {
+  return {kThinRows, thin<T>, share<T, Part::kWhole>, share<T, Part::kOwn>, share<T, Part::kRest>};
+}
+
 }  // namespace
 
 extern const ThinKernels recurrent_thin_kernels;
-const ThinKernels recurrent_thin_kernels = {{kThinRows, thin<float>}, {kThinRows, thin<double>}};
+const ThinKernels recurrent_thin_kernels = {functions<float>(), functions<double>()};
 
 }  // namespace lanner::cpu::LANNER_ISA
