@@ -58,7 +58,7 @@ $(VENV)/.tools: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade pip
 	$(BIN)/pip install -q cmake ninja "scikit-build-core>=0.10" "pybind11>=3.0" "nlohmann-json>=3.11" "numpy>=1.24" "tqdm>=4.60" \
-	  "pytest>=7" "hypothesis>=6" "matplotlib>=3.6" "scikit-learn>=1.2"
+	  "pytest>=7" "hypothesis>=6" "matplotlib>=3.6" "scikit-learn>=1.2" "sacrebleu>=2.4"
 	@# GoogleTest and google-benchmark from the system where that may be asked; else CMake fetches them.
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && ! dpkg -s libgtest-dev libbenchmark-dev > /dev/null 2>&1; then \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y libgtest-dev libbenchmark-dev > /dev/null || true; fi
