@@ -72,6 +72,17 @@ struct Problem {
     lay(lb, k, n, &g.b_row, &g.b_col);
     g.c_row = n;
   }
+  // alpha, beta and all that an epilogue can do.
+  void use_everything() {
+    g.alpha = 0.5f, g.beta = 2;
+    g.epilogue.activation = cpu::Activation::LeakyRelu, g.epilogue.slope = 0.25f;
+    use_operands();
+  }
+  void use_operands() {
+    g.epilogue.bias_per_column = bias.data();
+    g.epilogue.residual = residual.data();
+    g.epilogue.gate = gate.data();
+  }
   // Not an element more than is used, so that an address sanitizer sees a read past the end.
   static size_t extent(Layout layout, int64_t rows, int64_t columns) {
     return rows * columns == 0 ? 0 : layout == Layout::Strided ? 2 * rows * columns - 1 : rows * columns;
@@ -255,12 +266,7 @@ TEST_P(EachIsa, BFloat16) {
           std::vector<float> whole_a = p.a, whole_b = p.b;
           round_to_bfloat16(&p.a);
           round_to_bfloat16(&p.b);
-          p.g.alpha = 0.5f, p.g.beta = 2;
-          p.g.epilogue.bias_per_column = p.bias.data();
-          p.g.epilogue.activation = cpu::Activation::LeakyRelu;
-          p.g.epilogue.slope = 0.25f;
-          p.g.epilogue.residual = p.residual.data();
-          p.g.epilogue.gate = p.gate.data();
+          p.use_everything();
           p.check([&](cpu::GemmArgs<float> g) {
             g.a = whole_a.data(), g.b = whole_b.data();
             std::vector<float> packed(packed_b_elements<float>(g.k, g.n, Precision::BFloat16));
@@ -290,13 +296,8 @@ TEST_P(EachIsa, BFloat16OnTiles) {
             const std::vector<float> whole_a = p.a, whole_b = p.b;
             round_to_bfloat16(&p.a);
             round_to_bfloat16(&p.b);
-            p.g.alpha = 0.5f, p.g.beta = 2;
+            p.use_everything();
             if (turned) p.g.c_row = 1, p.g.c_col = m;
-            p.g.epilogue.bias_per_column = p.bias.data();
-            p.g.epilogue.activation = cpu::Activation::LeakyRelu;
-            p.g.epilogue.slope = 0.25f;
-            p.g.epilogue.residual = p.residual.data();
-            p.g.epilogue.gate = p.gate.data();
             p.check([&](cpu::GemmArgs<float> g) {
               g.a = whole_a.data(), g.b = whole_b.data();
               std::vector<float> packed(static_cast<size_t>(f->packed_b_elements(k, n)), NAN);
@@ -334,18 +335,14 @@ TEST(Gemm, VeryLongSums) {
   Problem<float> p(130, 5, 40'000);
   p.check();
   Problem<double> q(130, 40, 33'000, Layout::Columns, Layout::Columns);
-  q.g.epilogue.bias_per_column = q.bias.data();
-  q.g.epilogue.residual = q.residual.data();
-  q.g.epilogue.gate = q.gate.data();
+  q.use_operands();
   q.g.beta = 1;
   q.check();
 }
 // Chunks of packed B along N: the epilogue goes with them.
 TEST(Gemm, WideProducts) {
   Problem<float> p(20, 20'000, 300, Layout::Rows, Layout::Columns);
-  p.g.epilogue.bias_per_column = p.bias.data();
-  p.g.epilogue.residual = p.residual.data();
-  p.g.epilogue.gate = p.gate.data();
+  p.use_operands();
   p.check();
 }
 

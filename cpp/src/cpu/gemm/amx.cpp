@@ -50,15 +50,9 @@ void block(const GemmArgs<float>& g, int64_t m0, int64_t m1, int64_t n0, int64_t
     for (int64_t j = n0; j < n1; j += kAmxColumns) {
       const float* b = g.packed_b + j * amx_steps(g.k) + k0 / 2 * kAmxColumns;
       for (int64_t i = 0; i < rows; i += kAmxRows) {
-        TileOut<float> out{g.c + (m0 + i) * g.c_row + j * g.c_col,
-                           g.c_row,
-                           g.c_col,
-                           rows - i < kAmxRows ? static_cast<int>(rows - i) : kAmxRows,
-                           n1 - j < kAmxColumns ? static_cast<int>(n1 - j) : kAmxColumns,
-                           g.alpha,
-                           k0 == 0 ? g.beta : 1,
-                           {}};
-        if (k0 + k == g.k) out.epilogue = epilogue_at(g.epilogue, m0 + i, j, g.c_row, g.c_col);
+        const int here = rows - i < kAmxRows ? static_cast<int>(rows - i) : kAmxRows;
+        const int columns = n1 - j < kAmxColumns ? static_cast<int>(n1 - j) : kAmxColumns;
+        const TileOut<float> out = tile_out(g, m0 + i, j, here, columns, k0, k0 + k);
         amx_product(t, amx_steps(k), workspace + i * amx_steps(k), b, out);
       }
     }

@@ -52,16 +52,10 @@ void block(const GemmArgs<float>& g, int64_t m0, int64_t m1, int64_t n0, int64_t
     for (int64_t j = n0; j < n1; j += kN) {
       const float* b = g.packed_b + j * packed_steps<kPairs>(g.k) + packed_steps<kPairs>(k0) * kN;
       for (int64_t i = 0; i < rows; i += height) {
-        TileOut<float> out{g.c + (m0 + i) * g.c_row + j * g.c_col,
-                           g.c_row,
-                           g.c_col,
-                           rows - i < height ? static_cast<int>(rows - i) : height,
-                           n1 - j < kN ? static_cast<int>(n1 - j) : kN,
-                           g.alpha,
-                           k0 == 0 ? g.beta : 1,
-                           {}};
-        if (k0 + k == g.k) out.epilogue = epilogue_at(g.epilogue, m0 + i, j, g.c_row, g.c_col);
-        tile<float, kPairs>(packed_k, workspace + i * packed_k, 1, out.rows, b, kN, out);
+        const int here = rows - i < height ? static_cast<int>(rows - i) : height;
+        const int columns = n1 - j < kN ? static_cast<int>(n1 - j) : kN;
+        const TileOut<float> out = tile_out(g, m0 + i, j, here, columns, k0, k0 + k);
+        tile<float, kPairs>(packed_k, workspace + i * packed_k, 1, here, b, kN, out);
       }
     }
     k0 += k;

@@ -63,14 +63,9 @@ void block(const GemmArgs<T>& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
   int64_t k0 = 0;
   do {  // once also with K = 0, where C = epilogue(beta * C)
     const int64_t k = g.k - k0 < kb ? g.k - k0 : kb;
-    const bool last = k0 + k == g.k;
     const T* const a = g.a + m0 * g.a_row + k0 * g.a_col;
     const auto out_at = [&](int64_t i, int64_t j, int here, int columns) {
-      const T beta = k0 == 0 ? g.beta : T{1};
-      T* const c = g.c + (m0 + i) * g.c_row + j * g.c_col;
-      TileOut<T> out{c, g.c_row, g.c_col, here, columns, g.alpha, beta, {}};
-      if (last) out.epilogue = epilogue_at(g.epilogue, m0 + i, j, g.c_row, g.c_col);
-      return out;
+      return tile_out(g, m0 + i, j, here, columns, k0, k0 + k);
     };
     int64_t j = n0;
     for (; wide && j + wide * kN <= n1; j += wide * kN) {

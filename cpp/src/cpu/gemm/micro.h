@@ -79,6 +79,17 @@ LANNER_INLINE Epilogue<T> epilogue_at(Epilogue<T> e, int64_t row, int64_t column
   return e;
 }
 
+// The tile of C that begins at (row, column), in the pass over [k0, k1) of K: the first pass reads C as the caller asks,
+// the last one ends with the epilogue.
+template <class T>
+LANNER_INLINE TileOut<T> tile_out(const GemmArgs<T>& g, int64_t row, int64_t column, int rows, int columns, int64_t k0,
+                                  int64_t k1) {
+  T* const c = g.c + row * g.c_row + column * g.c_col;
+  TileOut<T> out{c, g.c_row, g.c_col, rows, columns, g.alpha, k0 == 0 ? g.beta : T{1}, {}};
+  if (k1 == g.k) out.epilogue = epilogue_at(g.epilogue, row, column, g.c_row, g.c_col);
+  return out;
+}
+
 // The epilogue of one element; `at` is where it lies in the result.
 template <class T>
 LANNER_INLINE T finish_element(T x, const Epilogue<T>& e, int64_t row, int64_t column, int64_t at) {

@@ -261,16 +261,7 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
   const Finish<T> finish(args.epilogue, args.dst);
   int64_t copied = -1;
   for (int64_t task = begin; task < end; ++task) {
-    int64_t rest = task;
-    const int64_t channel_block = rest % p.channel_blocks;
-    const int64_t patch_id = rest /= p.channel_blocks;
-    int64_t start[2], size[2];
-    for (int d = 1; d >= 0; rest /= p.boxes[d], --d) {
-      start[d] = rest % p.boxes[d] * p.box[d];
-      size[d] = smaller(p.box[d], p.count[d] - start[d]);
-    }
-    const int64_t group = rest % p.groups, sample = rest / p.groups * p.samples;
-    const int64_t samples = smaller(p.samples, p.n - sample);
+    const auto [patch, group, sample, samples, start, size, panel_begin, panel_end] = ConvTask(p, task);
     tables.build(p, samples, start, size);
 
     const T* src = args.src + (sample * p.groups + group) * p.channels * p.src_plane();
@@ -278,15 +269,13 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
       src += (start[0] * p.axis[0].src_step() + p.first[0]) * p.pitch[0] +
              (start[1] * p.axis[1].src_step() + p.first[1]) * p.pitch[1] + p.first[2];
     } else {
-      if (copied != patch_id) {
+      if (copied != patch) {
         copy_patch(p.patch_of(src, samples, start), copied >= 0 && p.boxes[0] * p.boxes[1] == 1, tables.patch);
-        copied = patch_id;
+        copied = patch;
       }
       src = tables.patch;
     }
 
-    const int64_t panel_begin = channel_block * p.panels_of_block;
-    const int64_t panel_end = smaller(p.panels, panel_begin + p.panels_of_block);
     const T* packed = args.packed + group * p.packed_group();
     const T* bias = args.epilogue.bias_per_row ? args.epilogue.bias_per_row + group * p.m : nullptr;
     T* dst = args.dst + (sample * p.groups + group) * p.m * p.dst_plane() +

@@ -137,24 +137,13 @@ void run(const ConvArgs<T>& args, int64_t begin, int64_t end, void* workspace) {
   tiles.configure();
   int64_t copied = -1;
   for (int64_t task = begin; task < end; ++task) {
-    int64_t rest = task;
-    const int64_t channel_block = rest % p.channel_blocks;
-    const int64_t patch_id = rest /= p.channel_blocks;
-    int64_t start[2], size[2];
-    for (int d = 1; d >= 0; rest /= p.boxes[d], --d) {
-      start[d] = rest % p.boxes[d] * p.box[d];
-      size[d] = smaller(p.box[d], p.count[d] - start[d]);
-    }
-    const int64_t group = rest % p.groups, sample = rest / p.groups * p.samples;
-    const int64_t samples = smaller(p.samples, p.n - sample);
-    if (copied != patch_id) {
+    const auto [patch, group, sample, samples, start, size, panel_begin, panel_end] = ConvTask(p, task);
+    if (copied != patch) {
       const T* src = args.src + (sample * p.groups + group) * p.channels * p.src_plane();
       copy_patch(p.patch_of(src, samples, start), copied >= 0 && p.boxes[0] * p.boxes[1] == 1, space.patch);
     }
-    copied = patch_id;
+    copied = patch;
 
-    const int64_t panel_begin = channel_block * p.panels_of_block;
-    const int64_t panel_end = smaller(p.panels, panel_begin + p.panels_of_block);
     const T* packed = args.packed + group * w.group_elements();
     const int64_t positions = size[1] * p.count[2];
     for (int64_t s = 0; s < samples; ++s)

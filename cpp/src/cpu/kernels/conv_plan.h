@@ -339,6 +339,23 @@ void copy_patch_row(const Patch<T>& p, const T* from, const T* odd, int64_t left
   place_row(p, from, left, inside, to);
 }
 
+// What a task computes: some channels of the result, from one patch of a group.
+struct ConvTask {
+  int64_t patch, group, sample, samples, start[2], size[2], panel_begin, panel_end;
+  template <class T>
+  ConvTask(const Plan<T>& p, int64_t task) {
+    panel_begin = task % p.channel_blocks * p.panels_of_block;
+    panel_end = smaller(p.panels, panel_begin + p.panels_of_block);
+    int64_t rest = patch = task / p.channel_blocks;
+    for (int d = 1; d >= 0; rest /= p.boxes[d], --d) {
+      start[d] = rest % p.boxes[d] * p.box[d];
+      size[d] = smaller(p.box[d], p.count[d] - start[d]);
+    }
+    group = rest % p.groups, sample = rest / p.groups * p.samples;
+    samples = smaller(p.samples, p.n - sample);
+  }
+};
+
 // With `borders_are_zero`, `to` holds a patch of the same shape and place in its image, of which the inside is
 // replaced.
 template <class T>
