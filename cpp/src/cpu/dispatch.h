@@ -11,6 +11,15 @@ namespace lanner::cpu {
 // The table in use.
 const KernelTable& kernels();
 
+// Of a family that has its kernels for float32 and for float64, those for T.
+template <class T, class Family>
+const auto& kernels_of(const Family* family) {
+  if constexpr (sizeof(T) == 4)
+    return family->f32;
+  else
+    return family->f64;
+}
+
 // The tables that this machine can run, slowest first: "baseline", "avx2", "avx512" or "baseline", "neon".
 const std::vector<const KernelTable*>& available();
 

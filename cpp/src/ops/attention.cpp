@@ -33,14 +33,6 @@ struct AttentionAttrs {
 constexpr double kTaskFlops = 250'000;
 constexpr int64_t kTasks = 16;
 
-template <class T>
-const cpu::AttentionOf<T>& kernels_of() {
-  if constexpr (sizeof(T) == 4)
-    return cpu::kernels().attention->f32;
-  else
-    return cpu::kernels().attention->f64;
-}
-
 // ---- heads in memory ------------------------------------------------------------------------------------------------
 
 // [N, H, L, E] <-> [N, L, H, E]
@@ -136,7 +128,7 @@ void forward(const Run& r) {
   T* lse = r.out[1].data<T>();
   const int64_t l = x.head.l;
   if (x.heads == 0 || l == 0) return;
-  const auto& kernels = kernels_of<T>();
+  const auto& kernels = cpu::kernels_of<T>(cpu::kernels().attention);
   const Pieces p = cut(x.head, x.heads, l, kernels.rows);
   const size_t bytes = static_cast<size_t>(kernels.forward_workspace(x.head, std::min(p.piece, l))) * sizeof(T);
   parallel_for(x.heads * p.count, p.grain, [&](int64_t begin, int64_t end) {
@@ -163,7 +155,7 @@ void backward(const Run& r) {
   const T* lse = r.in[6].data<T>();
   const int64_t l = x.head.l, s = x.head.s, e = x.head.e;
   if (x.heads == 0) return;
-  const auto& kernels = kernels_of<T>();
+  const auto& kernels = cpu::kernels_of<T>(cpu::kernels().attention);
   const Pieces p = cut(x.head, x.heads, s, kernels.keys);
   const bool shared = a.wanted[0] && p.count > 1;
   Workspace shares(shared ? static_cast<size_t>(x.heads * p.count * l * e) * sizeof(T) : 0);

@@ -9,10 +9,7 @@ namespace lanner {
 
 template <class T>
 const cpu::ConvWays<T>& conv_ways() {
-  if constexpr (sizeof(T) == 4)
-    return cpu::kernels().conv->f32;
-  else
-    return cpu::kernels().conv->f64;
+  return cpu::kernels_of<T>(cpu::kernels().conv);
 }
 
 // Indices of conv_ways; `rule` is the cheapest one.

@@ -30,14 +30,6 @@ struct NllAttrs {
   Shape shape;  // of the log-probabilities
 };
 
-template <class T>
-const cpu::SoftmaxOf<T>& kernels_of() {
-  if constexpr (sizeof(T) == 4)
-    return cpu::kernels().softmax->f32;
-  else
-    return cpu::kernels().softmax->f64;
-}
-
 // The axis of the classes in input [C], [N, C], [N, C, d1, ...]; checks the shapes and dtypes of the others.
 int class_axis(const char* op, const Tensor& input, const Tensor& target, const Tensor& weight) {
   check_floating(op, "input", input);
@@ -112,9 +104,10 @@ void cross_entropy(const Run& r) {
   check_targets("cross_entropy", target, n, a.ignore_index);
   const auto o = options<T>(a, weight, n);
   parallel_for(rows, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, n)), [&](int64_t begin, int64_t end) {
-    kernels_of<T>().cross_entropy(x.data<T>() + begin * n, target.data<int64_t>() + begin, data_or_null<T>(weight),
-                                  r.out[0].data<T>() + begin, r.out[1].data<T>() + begin, r.out[2].data<T>() + begin,
-                                  end - begin, n, o);
+    cpu::kernels_of<T>(cpu::kernels().softmax)
+        .cross_entropy(x.data<T>() + begin * n, target.data<int64_t>() + begin, data_or_null<T>(weight),
+                       r.out[0].data<T>() + begin, r.out[1].data<T>() + begin, r.out[2].data<T>() + begin, end - begin,
+                       n, o);
   });
 }
 
@@ -124,9 +117,10 @@ void cross_entropy_backward(const Run& r) {
   const int64_t rows = x.size(0), n = x.size(1);
   const auto o = options<T>(r.attrs.get<CrossEntropyAttrs>(), weight, n);
   parallel_for(rows, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, n)), [&](int64_t begin, int64_t end) {
-    kernels_of<T>().cross_entropy_backward(g.data<T>() + begin, x.data<T>() + begin * n, target.data<int64_t>() + begin,
-                                           data_or_null<T>(weight), lse.data<T>() + begin,
-                                           r.out[0].data<T>() + begin * n, end - begin, n, o);
+    cpu::kernels_of<T>(cpu::kernels().softmax)
+        .cross_entropy_backward(g.data<T>() + begin, x.data<T>() + begin * n, target.data<int64_t>() + begin,
+                                data_or_null<T>(weight), lse.data<T>() + begin, r.out[0].data<T>() + begin * n,
+                                end - begin, n, o);
   });
 }
 

@@ -22,14 +22,6 @@ struct CtcAttrs {
   int64_t zero_infinity;
 };
 
-template <class T>
-const cpu::CtcOf<T>& kernels_of() {
-  if constexpr (sizeof(T) == 4)
-    return cpu::kernels().ctc->f32;
-  else
-    return cpu::kernels().ctc->f64;
-}
-
 // in = log_probs [T, N, C], targets [N, S], input_lengths, target_lengths [N], int64
 template <class T>
 cpu::CtcSample<T> sample_of(const Tensor& log_probs, const Tensor& targets, const Tensor& input_lengths,
@@ -85,14 +77,15 @@ void forward(const Run& r) {
   const Tensor &alpha = r.out[1], &lengths = r.in[3];
   T* loss = r.out[0].data<T>();
   parallel_for(r.out[0].size(), 1, [&](int64_t begin, int64_t end) {
-    Workspace workspace(static_cast<size_t>(kernels_of<T>().workspace(alpha.size(2))) * sizeof(T));
+    const auto& kernels = cpu::kernels_of<T>(cpu::kernels().ctc);
+    Workspace workspace(static_cast<size_t>(kernels.workspace(alpha.size(2))) * sizeof(T));
     for (int64_t i = begin; i < end; ++i) {
       if (too_long(r, r.in[1], lengths.data<int64_t>()[i])) {
         loss[i] = std::numeric_limits<T>::infinity();
         continue;
       }
       const auto c = sample_of<T>(r.in[0], r.in[1], r.in[2], lengths, a.blank, i);
-      loss[i] = kernels_of<T>().forward(c, alpha.data<T>() + i * alpha.strides()[0], workspace.as<T>());
+      loss[i] = kernels.forward(c, alpha.data<T>() + i * alpha.strides()[0], workspace.as<T>());
     }
   });
 }
@@ -105,15 +98,15 @@ void backward(const Run& r) {
   const int64_t frames = d.size(0), samples = d.size(1), classes = d.size(2), step = samples * classes;
   const T *g = r.in[0].data<T>(), *loss = r.in[5].data<T>();
   parallel_for(samples, 1, [&](int64_t begin, int64_t end) {
-    Workspace workspace(static_cast<size_t>(kernels_of<T>().workspace(alpha.size(2))) * sizeof(T));
+    const auto& kernels = cpu::kernels_of<T>(cpu::kernels().ctc);
+    Workspace workspace(static_cast<size_t>(kernels.workspace(alpha.size(2))) * sizeof(T));
     for (int64_t i = begin; i < end; ++i) {
       T* to = d.data<T>() + i * classes;
       int64_t done = 0;
       const bool impossible = loss[i] == std::numeric_limits<T>::infinity();
       if (!impossible) {
         const auto c = sample_of<T>(r.in[1], r.in[2], r.in[3], lengths, a.blank, i);
-        kernels_of<T>().backward(c, alpha.data<T>() + i * alpha.strides()[0], loss[i], g[i], to, step,
-                                 workspace.as<T>());
+        kernels.backward(c, alpha.data<T>() + i * alpha.strides()[0], loss[i], g[i], to, step, workspace.as<T>());
         done = c.frames;
       } else if (!a.zero_infinity) {
         done = r.in[3].data<int64_t>()[i];

@@ -21,14 +21,6 @@ using cpu::ChannelRange;
 // Elements that one core needs some 20 us for.
 constexpr int64_t kGrain = 1 << 15;
 
-template <class T>
-const cpu::NormOf<T>& kernels_of() {
-  if constexpr (sizeof(T) == 4)
-    return cpu::kernels().norm->f32;
-  else
-    return cpu::kernels().norm->f64;
-}
-
 // ---- the decomposition ----------------------------------------------------------------------------------------------
 
 struct Centered {
@@ -119,8 +111,9 @@ void rows_forward(const Run& r) {
   const T *x = r.in[0].data<T>(), *weight = data_or_null<T>(r.in[1]), *bias = data_or_null<T>(r.in[2]);
   T *y = r.out[0].data<T>(), *mean = a.center ? r.out[1].data<T>() : nullptr, *rstd = r.out[2].data<T>();
   parallel_for(rows, std::max<int64_t>(1, kGrain / n), [&](int64_t begin, int64_t end) {
-    kernels_of<T>().rows_forward(x + begin * n, weight, bias, y + begin * n, mean ? mean + begin : nullptr,
-                                 rstd + begin, end - begin, n, a.eps);
+    cpu::kernels_of<T>(cpu::kernels().norm)
+        .rows_forward(x + begin * n, weight, bias, y + begin * n, mean ? mean + begin : nullptr, rstd + begin,
+                      end - begin, n, a.eps);
   });
 }
 
@@ -140,9 +133,10 @@ void rows_backward(const Run& r) {
   if (rows == 0 && b.want_affine) std::fill_n(dweight, 2 * n, static_cast<T>(0));
   parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
     const int64_t share = begin / grain * n;
-    kernels_of<T>().rows_backward(g + begin * n, x + begin * n, weight, mean ? mean + begin : nullptr, rstd + begin,
-                                  dx ? dx + begin * n : nullptr, dweight ? dweight + share : nullptr,
-                                  dbias ? dbias + share : nullptr, end - begin, n);
+    cpu::kernels_of<T>(cpu::kernels().norm)
+        .rows_backward(g + begin * n, x + begin * n, weight, mean ? mean + begin : nullptr, rstd + begin,
+                       dx ? dx + begin * n : nullptr, dweight ? dweight + share : nullptr,
+                       dbias ? dbias + share : nullptr, end - begin, n);
   });
   if (!b.want_affine) return;
   sum_rows(r.in[0].dtype(), dweight, r.out[1].data<T>(), slices, n);

@@ -62,10 +62,7 @@ inline Tensor contiguous_or_none(const Tensor& x) { return x.defined() ? ops::co
 
 template <class T>
 const cpu::ChannelNormOf<T>& channel_kernels_of() {
-  if constexpr (sizeof(T) == 4)
-    return cpu::kernels().channel_norm->f32;
-  else
-    return cpu::kernels().channel_norm->f64;
+  return cpu::kernels_of<T>(cpu::kernels().channel_norm);
 }
 
 // sizes of x seen as [N, C, length]

@@ -68,10 +68,7 @@ class Windows {
 
 template <class T>
 const cpu::PoolFunctions<T>& pool_functions() {
-  if constexpr (sizeof(T) == 4)
-    return cpu::kernels().pool->f32;
-  else
-    return cpu::kernels().pool->f64;
+  return cpu::kernels_of<T>(cpu::kernels().pool);
 }
 
 int64_t grain_of(int64_t planes, int64_t elements) {

@@ -18,14 +18,6 @@ struct SoftmaxAttrs {
 // Elements that one core needs some 20 us for.
 constexpr int64_t kGrain = 1 << 15;
 
-template <class T>
-const cpu::SoftmaxOf<T>& kernels_of() {
-  if constexpr (sizeof(T) == 4)
-    return cpu::kernels().softmax->f32;
-  else
-    return cpu::kernels().softmax->f64;
-}
-
 // f(range) on slices of the units of x along `axis`.
 template <class F>
 void over_units(const Tensor& x, int axis, F f) {
@@ -42,13 +34,14 @@ void over_units(const Tensor& x, int axis, F f) {
 template <class T>
 void forward(const Run& r, bool log) {
   over_units(r.in[0], r.attrs.get<SoftmaxAttrs>().axis, [&](const cpu::SoftmaxRange& range) {
-    kernels_of<T>().forward(r.in[0].data<T>(), r.out[0].data<T>(), range, log);
+    cpu::kernels_of<T>(cpu::kernels().softmax).forward(r.in[0].data<T>(), r.out[0].data<T>(), range, log);
   });
 }
 template <class T>
 void backward(const Run& r, bool log) {
   over_units(r.in[0], r.attrs.get<SoftmaxAttrs>().axis, [&](const cpu::SoftmaxRange& range) {
-    kernels_of<T>().backward(r.in[0].data<T>(), r.in[1].data<T>(), r.out[0].data<T>(), range, log);
+    cpu::kernels_of<T>(cpu::kernels().softmax)
+        .backward(r.in[0].data<T>(), r.in[1].data<T>(), r.out[0].data<T>(), range, log);
   });
 }
 

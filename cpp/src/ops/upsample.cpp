@@ -65,12 +65,7 @@ void over_planes(const UpsampleAttrs& a, const Shape& x, const Shape& y, DType d
   with_float_type(dtype, [&](auto t) {
     using T = decltype(t);
     const Sources<T> h(a, 0, side(x, a.dims, 0), side(y, a.dims, 0)), w(a, 1, side(x, a.dims, 1), side(y, a.dims, 1));
-    const auto& functions = []() -> const auto& {
-      if constexpr (sizeof(T) == 4)
-        return cpu::kernels().pool->f32;
-      else
-        return cpu::kernels().pool->f64;
-    }();
+    const auto& functions = cpu::kernels_of<T>(cpu::kernels().pool);
     const int64_t grain = std::max<int64_t>(1, kSliceElements * planes / std::max<int64_t>(1, element_count(y)));
     parallel_for(planes, grain, [&](int64_t begin, int64_t end) {
       const Workspace workspace(static_cast<size_t>(functions.resize_workspace_bytes(w.axis().in)));
