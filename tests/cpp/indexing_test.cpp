@@ -197,5 +197,41 @@ TEST_P(EveryIsa, FindsTrue) {
     }
 }
 
+// Entries in any order, some left out on either side; in order, a run of one row stays in registers.
+template <class T>
+void expect_pairs(const cpu::IndexKernels& kernels, int64_t columns, bool ascending, bool weighted) {
+  constexpr int kEntry = sizeof(T) == 8;
+  const int64_t n = 83, x_rows = 11, y_rows = 7, x_stride = columns + 3, y_stride = columns + 1;
+  std::vector<int64_t> from = indices(n, x_rows), to = indices(n, y_rows + 1, 5);
+  for (int64_t& i : from) i = (i + x_rows) % x_rows;
+  for (int64_t& i : to) i = (i + y_rows + 1) % (y_rows + 1);  // the last row is none
+  if (ascending) std::sort(to.begin(), to.end());
+  const std::vector<T> x = numbers<T>(x_rows * x_stride), scale = numbers<T>(n, 2);
+  std::vector<T> y = numbers<T>(y_rows * y_stride, 3), dots(static_cast<size_t>(n), T(-1));
+  std::vector<T> expected = y, products(static_cast<size_t>(n));
+  const cpu::RowPairs pairs{from.data(), to.data(), n, columns, x_stride, y_stride, 4, y_rows};
+  for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
+    if (from[i] == 4 || to[i] == y_rows) continue;
+    for (int64_t c = 0; c < columns; ++c) {
+      const T term = x[static_cast<size_t>(from[i] * x_stride + c)];
+      products[i] += term * y[static_cast<size_t>(to[i] * y_stride + c)];
+      expected[static_cast<size_t>(to[i] * y_stride + c)] += weighted ? scale[i] * term : term;
+    }
+  }
+  kernels.dot_rows[kEntry](x.data(), y.data(), dots.data(), pairs);
+  EXPECT_EQ(dots, products) << columns;  // small integers: exact in any order
+  kernels.sum_rows[kEntry](x.data(), weighted ? scale.data() : nullptr, y.data(), pairs);
+  EXPECT_EQ(y, expected) << columns << ascending << weighted;
+}
+
+TEST_P(EveryIsa, SumsAndProductsOfRows) {
+  for (int64_t columns : {1, 3, 16, 31, 64, 67, 200})
+    for (bool ascending : {false, true})
+      for (bool weighted : {false, true}) {
+        expect_pairs<float>(kernels(), columns, ascending, weighted);
+        expect_pairs<double>(kernels(), columns, ascending, weighted);
+      }
+}
+
 }  // namespace
 }  // namespace lanner

@@ -181,6 +181,22 @@ CASES = [
         lambda i, w, s: (w[i] * s[..., None]).sum(1),
         reduces=lambda i, w, s: 4,
     ),
+    Case(
+        "embedding_bag_weighted_padded",
+        lambda w, s: ln.embedding_bag(
+            ln.tensor([1, 2, 0, 2, 3, 1, 2]), w, ln.tensor([0, 3, 3, 5]), "sum", s, True, padding_idx=2
+        ),
+        [((4, 3), (7,))],
+        lambda w, s: np.stack([s[0] * w[1] + s[2] * w[0], 0 * w[0], s[4] * w[3]]),
+        reduces=lambda w, s: 2,
+    ),
+    Case(
+        "embedding_bag_mean_padded",
+        lambda w: ln.embedding_bag(ln.tensor([[1, 2, 0], [2, 2, 2], [3, 3, 2]]), w, padding_idx=2),
+        [((4, 3),)],
+        lambda w: np.stack([(w[1] + w[0]) / 2, 0 * w[0], w[3]]),
+        reduces=lambda w: 2,
+    ),
     put_case("index_put_rows", (5, 3), (np.array([3, 0]),), (2, 3), dtypes=FLOATS),
     put_case("index_put_points", (5, 3), (np.array([3, 0, 3]), np.array([1, 2, 1])), (3,), dtypes=FLOATS),
     put_case("index_put_apart", (5, 3, 4), (np.array([3, 0]), None, np.array([1, -2])), (2, 3)),

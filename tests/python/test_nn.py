@@ -210,6 +210,40 @@ def test_embedding_bag_scales_gradients_by_frequency(mode, form, padding_idx):
     np.testing.assert_allclose(gradients[1], gradients[0] / counts[:, None], rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("bags", [3, 500])  # few are cut between columns, many between bags
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_embedding_bag_of_many(bags, dtype):
+    rng = np.random.default_rng(bags)
+    index, scale = rng.integers(0, 90, 20000), rng.normal(size=20000).astype(dtype)
+    offsets = np.sort(rng.integers(0, 20000, bags + 1))
+    offsets[0] = 0
+    table, g = rng.normal(size=(90, 77)).astype(dtype), rng.normal(size=(bags, 77)).astype(dtype)
+
+    def ours(threads):
+        before = ln.get_num_threads()
+        ln.set_num_threads(threads)
+        try:
+            w, s = ln.tensor(table, requires_grad=True), ln.tensor(scale, requires_grad=True)
+            y = ln.embedding_bag(ln.tensor(index), w, ln.tensor(offsets), "sum", s, True, padding_idx=7)
+            (y * ln.tensor(g)).sum().backward()
+            return y.detach().numpy(), w.grad.numpy(), s.grad.numpy()
+        finally:
+            ln.set_num_threads(before)
+
+    bag = np.searchsorted(offsets, np.arange(20000), "right") - 1
+    kept = (index != 7) & (bag < bags)
+    x, share, t = table.astype("float64"), np.where(kept, scale, 0.0), g.astype("float64")
+    bag = np.minimum(bag, bags - 1)
+    y, w = np.zeros((bags, 77)), np.zeros((90, 77))
+    np.add.at(y, bag, share[:, None] * x[index])
+    np.add.at(w, index, share[:, None] * t[bag])
+    expected = y, w, np.where(kept, (x[index] * t[bag]).sum(1), 0.0)
+    one, two = ours(1), ours(2)
+    for a, b, reference, terms in zip(one, two, expected, (20000, 20000, 77), strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, reference, 0, np.finfo(dtype).eps * terms * 4)
+
+
 @pytest.mark.parametrize("mode", ["sum", "mean", "max"])
 @pytest.mark.parametrize("last", [False, True])
 def test_embedding_bag_in_a_compiled_step(mode, last):

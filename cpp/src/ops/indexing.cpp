@@ -122,10 +122,6 @@ void cut_reads(const cpu::IndexLines& lines, F f) {
   });
 }
 
-char* at(const Tensor& t, int64_t offset) {
-  return static_cast<char*>(t.raw()) + offset * static_cast<int64_t>(itemsize(t.dtype()));
-}
-
 void copy_or_zero(const Tensor& out, const Tensor& x) {
   const int64_t bytes = out.size() * static_cast<int64_t>(itemsize(out.dtype()));
   x.defined() ? copy_bytes(out.raw(), x.raw(), bytes) : zero_bytes(out.raw(), bytes);

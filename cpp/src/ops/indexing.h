@@ -25,6 +25,10 @@ struct AxisView {
 // Under whose name an index out of range is reported.
 enum class TakeAs : uint8_t { Take, Index, Embedding };
 
+// Where an element of a row-major tensor lies.
+inline char* at(const Tensor& t, int64_t element) {
+  return static_cast<char*>(t.raw()) + element * static_cast<int64_t>(itemsize(t.dtype()));
+}
 void copy_bytes(void* to, const void* from, int64_t bytes);
 void zero_bytes(void* to, int64_t bytes);
 

@@ -1,5 +1,7 @@
 #include "cpu/kernels/indexing.h"
 
+#include "cpu/kernels/lines.h"
+
 namespace lanner::cpu::LANNER_ISA {
 namespace {
 
@@ -138,6 +140,54 @@ void add_rows(void* to, const int64_t* index, const void* from, const IndexRows&
   }
 }
 
+// Entries [i, end), which have one row of y: kVectors of its vectors stay in registers meanwhile.
+template <int kVectors, class T, class Part>
+LANNER_INLINE void sum_run(Part part, const T* x, const T* scale, T* y, const RowPairs& p, int64_t i, int64_t end) {
+  V<T> sum[kVectors];
+  for (int v = 0; v < kVectors; ++v) sum[v] = part.load(y + v * kLanes<T>);
+  for (; i < end; ++i) {
+    if (i + kPrefetch < p.count) {
+      const char* next = reinterpret_cast<const char*>(x + p.from[i + kPrefetch] * p.from_stride);
+      for (int b = 0; b < kVectors * LANNER_VECTOR_BYTES; b += 64) prefetch(next + b);
+    }
+    if (p.from[i] == p.from_none) continue;
+    const T* row = x + p.from[i] * p.from_stride;
+    const V<T> factor = splat(scale ? scale[i] : T{1});
+    for (int v = 0; v < kVectors; ++v) {
+      const V<T> term = part.load(row + v * kLanes<T>);
+      sum[v] = scale ? fma(factor, term, sum[v]) : sum[v] + term;
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) part.store(y + v * kLanes<T>, sum[v]);
+}
+
+template <class T>
+void sum_rows(const void* from, const void* factors, void* to, const RowPairs& p) {
+  const T *x = static_cast<const T*>(from), *scale = static_cast<const T*>(factors);
+  constexpr int kVectors = 4, kStep = kVectors * kLanes<T>;
+  for (int64_t i = 0, end; i < p.count; i = end) {
+    for (end = i + 1; end < p.count && p.to[end] == p.to[i];) ++end;
+    if (i + kPrefetch < p.count) prefetch_to_write(static_cast<T*>(to) + p.to[i + kPrefetch] * p.to_stride);
+    if (p.to[i] == p.to_none) continue;
+    T* y = static_cast<T*>(to) + p.to[i] * p.to_stride;
+    int64_t c = 0;
+    for (; c + kStep <= p.columns; c += kStep) sum_run<kVectors>(Whole<T>{}, x + c, scale, y + c, p, i, end);
+    each_vector<T>(p.columns - c,
+                   [&](auto part, int64_t j) { sum_run<1>(part, x + c + j, scale, y + c + j, p, i, end); });
+  }
+}
+
+template <class T>
+void dot_rows(const void* from, const void* to, void* out, const RowPairs& p) {
+  for (int64_t i = 0; i < p.count; ++i) {
+    const T* x = static_cast<const T*>(from) + p.from[i] * p.from_stride;
+    const T* y = static_cast<const T*>(to) + p.to[i] * p.to_stride;
+    const bool none = p.from[i] == p.from_none || p.to[i] == p.to_none;
+    static_cast<T*>(out)[i] =
+        none ? T{} : sum_line<T>(p.columns, [&](auto part, int64_t c) { return part.load(x + c) * part.load(y + c); });
+  }
+}
+
 template <class T>
 void copy_elements(const char* x, int64_t x_stride, char* out, int64_t out_stride, int64_t rows) {
   for (int64_t i = 0; i < rows; ++i) copy_element<T>(out + i * out_stride, x + i * x_stride);
@@ -211,6 +261,8 @@ const IndexKernels indexing_kernels = {
     .take_rows = take_rows,
     .put_rows = put_rows,
     .add_rows = LANNER_BY_SUM(add_rows),
+    .sum_rows = {sum_rows<float>, sum_rows<double>},
+    .dot_rows = {dot_rows<float>, dot_rows<double>},
     .copy_rows = copy_rows,
     .triangle = triangle,
     .count_true = count_true,

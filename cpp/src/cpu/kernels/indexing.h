@@ -23,6 +23,15 @@ struct IndexRows {
   int64_t bytes;  // of a row
 };
 
+// Entry i joins row from[i] of one matrix to row to[i] of another, of as many columns. It is left out where an index is
+// the one that stands for none. Strides are in elements.
+struct RowPairs {
+  const int64_t *from, *to;
+  int64_t count, columns;
+  int64_t from_stride, to_stride;
+  int64_t from_none, to_none;
+};
+
 // Wrapping integers add alike with and without sign.
 constexpr int kIndexAddEntries = 6;
 constexpr int index_add_entry(DType t) {
@@ -49,6 +58,11 @@ struct IndexKernels {
   // Rows whose index is `skip` are left out (-1: none).
   void (*add_rows[kIndexAddEntries])(void* x, const int64_t* index, const void* src, const IndexRows& rows,
                                      int64_t skip);
+  // y[to[i]] += scale[i] * x[from[i]] in the order of the entries, which is fastest where those of one row of y lie side
+  // by side; without scale 1. By dtype: float32, float64.
+  void (*sum_rows[2])(const void* x, const void* scale, void* y, const RowPairs& pairs);
+  // out[i] = the product of x[from[i]] and y[to[i]], 0 where the entry is left out.
+  void (*dot_rows[2])(const void* x, const void* y, void* out, const RowPairs& pairs);
   // `rows` rows of `bytes`, at strides in bytes.
   void (*copy_rows)(const void* x, int64_t x_stride, void* out, int64_t out_stride, int64_t rows, int64_t bytes);
 
