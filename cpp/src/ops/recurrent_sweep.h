@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "core/team.h"
 #include "lanner/parallel.h"
 #include "ops/gemm.h"
 #include "ops/recurrent.h"
@@ -101,6 +102,17 @@ class RecurrentSweep {
       for (int64_t phase = 0; phase < phases; ++phase) f(phase, task(0));
       return;
     }
+    if (rows_ <= kTeamRows) {
+      Team::run(phases, tasks, [&](const Team::Member& member, int64_t begin, int64_t end) {
+        for (int64_t phase = begin; phase < end; ++phase) {
+          member.wait(phase);
+          for (int64_t i = tasks * member.index / member.count; i < tasks * (member.index + 1) / member.count; ++i)
+            f(phase, task(i));
+          member.finish(phase);
+        }
+      });
+      return;
+    }
     const ParallelScope awake;
     for (int64_t phase = 0; phase < phases; ++phase) {
       parallel_for(tasks, 1, [&](int64_t begin, int64_t end) {
@@ -116,6 +128,9 @@ class RecurrentSweep {
   // Where rows suffice for several blocks a thread, and a core keeps most of the weights, each block goes through all
   // steps by itself. With one block a thread the slower core would decide.
   static constexpr int64_t kAloneGroups = 2, kAloneBlocks = 4, kAloneBytes = 1 << 20;
+  // Rows of which a step is so short that to share it out anew would take a third of it; for more, that evens out what
+  // cores differ in.
+  static constexpr int64_t kTeamRows = 2;
   // As in ops/gemm.cpp: 1 us of work, and the weights that are worth another thread. Two tasks a thread: more of them,
   // which would even out what the cores differ in, each read the states of all again.
   static constexpr int64_t kTaskFlops = 250'000, kTaskWeights = 32 * 1024, kTasks = 2;
