@@ -76,6 +76,19 @@ def test_lengths_are_as_if_each_sequence_came_alone(name):
 
 
 @pytest.mark.parametrize("name", KINDS)
+def test_no_samples(name):
+    kinds = [(getattr(nn, name)(3, 4, 2, bidirectional=True), (5, 0, 3), {"lengths": ln.zeros(0, dtype=ln.int64)})]
+    kinds += [(kinds[0][0], (5, 0, 3), {}), (getattr(nn, name + "Cell")(3, 4), (0, 3), {})]
+    kinds += [(nn.LSTM(3, 4, proj_size=2), (5, 0, 3), {})] if name == "LSTM" else []
+    for net, shape, options in kinds:
+        y = net(ln.zeros(shape), **options)
+        (y[0] if isinstance(y, tuple) else y).sum().backward()
+        for p in net.parameters():
+            assert p.grad.shape == p.shape and not p.grad.numpy().any()
+            p.grad = None
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_padding_takes_no_part(name):
     ln.manual_seed(0)
     net = getattr(nn, name)(3, 5, bidirectional=True)

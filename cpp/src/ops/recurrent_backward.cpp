@@ -85,6 +85,10 @@ void backward(const Run& r) {
   const int G = cell_of(r.op).gates, kept = cell_of(r.op).kept;
   const RecurrentSizes s{y.size(0), y.size(1), r.in[Fwd::kWeight].size(0) / G, y.size(2)};
   const int64_t H = s.hidden, K = s.state, N = s.rows, width = kept * H;
+  if (N == 0) {  // no samples: weights have gradients all the same
+    for (const Tensor& d : r.out) std::fill_n(d.data<T>(), d.size(), T{0});
+    return;
+  }
   const bool is_lstm = r.op == Op::LstmBackward, projected = r.in[Fwd::kProjection].defined();
   const int64_t* lengths = data_or_null<int64_t>(r.in[Fwd::kLengths]);
   const int64_t steps = lengths ? longest_of(op_name(r.op), r.in[Fwd::kLengths], s.steps) : s.steps;
