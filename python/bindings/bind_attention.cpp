@@ -16,10 +16,11 @@ void bind_attention(py::module_& m) {
       "scale"_a = py::none(), "enable_gqa"_a = false, NoGil(),
       R"(``softmax(scale * query key^T + attn_mask) value``, without the matrix of weights in memory.
 
-``query`` [..., L, E], ``key`` [..., S, E], ``value`` [..., S, Ev]; ``scale`` is ``1 / sqrt(E)`` if not given. ``attn_mask``
-broadcasts to [..., L, S]: bool, True where a query may look at a key, or floating, added to the products. With
-``is_causal`` query i looks at keys 0 to i only. A query that may look at no key gives zeros. ``dropout_p`` drops weights,
-whenever it is not 0. With ``enable_gqa`` query may have a multiple of the heads (axis -3) of key and value.
+Of Vaswani et al. 2017, block by block as Dao et al. 2022 do. ``query`` [..., L, E], ``key`` [..., S, E], ``value``
+[..., S, Ev]; ``scale`` is ``1 / sqrt(E)`` if not given. ``attn_mask`` broadcasts to [..., L, S]: bool, True where a query
+may look at a key, or floating, added to the products. With ``is_causal`` query i looks at keys 0 to i only. A query that may
+look at no key gives zeros. ``dropout_p`` drops weights, whenever it is not 0. With ``enable_gqa`` query may have a multiple of
+the heads (axis -3) of key and value.
 
 >>> x = ln.ones((2, 3))
 >>> ln.nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True).tolist()

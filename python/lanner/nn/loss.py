@@ -257,8 +257,10 @@ class CTCLoss(_Loss):
     A path names a label or the blank at each frame; it says what is left when repeats are joined and blanks taken out.
     log_probs [T, N, C], of a `log_softmax`; targets [N, S], padded, or those of all samples one after the other; for
     one sample log_probs [T, C], targets [S]. Lengths [N] are tensors or tuples of ints. The mean is over each sample's
-    loss divided by its target's length. A target that its frames cannot say has an infinite loss; with
-    ``zero_infinity`` a loss of 0 and no gradient.
+    loss divided by its target's length. A target that its frames cannot say, since a blank must stand between
+    equal labels, has an infinite loss; with ``zero_infinity`` a loss of 0 and no gradient. Raises ShapeError where a
+    length does not fit, a label is no class or the blank, or a target is longer than its input, unless
+    ``zero_infinity`` is given.
 
     >>> frames = ln.nn.functional.log_softmax(ln.random.normal((50, 2, 20)), -1)
     >>> targets = ln.random.randint(1, 20, (2, 10))

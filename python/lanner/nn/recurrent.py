@@ -193,12 +193,17 @@ class _OneState(_Recurrent):
 
 
 class RNN(_OneState):
-    """``h' = tanh(W_ih x + b_ih + W_hh h + b_hh)`` over the steps of a sequence; ``nonlinearity="relu"`` for relu.
+    """``h' = tanh(W_ih x + b_ih + W_hh h + b_hh)`` over the steps of a sequence (Elman 1990), or relu of it.
 
     Takes ``input`` [T, N, input_size] ([N, T, input_size] with ``batch_first``, [T, input_size] for one sequence, or a
     PackedSequence) and the first states ``hx`` [layers * directions, N, hidden_size], by default zeros. Returns the
-    last layer's states of all steps, both directions side by side, and the last states of all layers. Sequences of
-    different lengths, in any order, are padded and come with ``lengths`` [N]: past its end a sequence gives zeros.
+    last layer's states of all steps, both directions side by side, and the last states of all layers, which a further
+    piece of the sequence takes as ``hx``. Sequences of different lengths, in any order, are padded and come with
+    ``lengths`` [N]: past its end a sequence gives zeros. ``dropout`` acts in training, between layers.
+
+    Weights: ``weight_ih_l0`` [hidden_size, input_size], ``weight_hh_l0`` [hidden_size, hidden_size], ``bias_ih_l0`` and
+    ``bias_hh_l0`` [hidden_size], and so on for ``l1`` and, backward in time, ``l0_reverse``. Raises ShapeError where
+    input or states do not fit, or a length is 0 or above T.
 
     >>> y, h = ln.nn.RNN(3, 4, num_layers=2)(ln.zeros((7, 5, 3)))
     >>> y.shape, h.shape
@@ -229,10 +234,11 @@ class RNN(_OneState):
 
 
 class LSTM(_Recurrent):
-    """``c' = f c + i g``, ``h' = o tanh(c')`` over the steps of a sequence.
+    """``c' = f c + i g``, ``h' = o tanh(c')`` over the steps of a sequence (Hochreiter and Schmidhuber 1997).
 
-    The gates i, f, g, o are sigmoid, sigmoid, tanh, sigmoid of ``W_ih x + b_ih + W_hh h + b_hh``. Arguments as of
-    `RNN`; the states are pairs ``(h, c)``. With ``proj_size`` h is projected to so many features.
+    The gates i, f, g, o are sigmoid, sigmoid, tanh, sigmoid of ``W_ih x + b_ih + W_hh h + b_hh``, whose weights have
+    4 * hidden_size rows in this order. Arguments as of `RNN`; the states are pairs ``(h, c)``. With ``proj_size`` h is
+    projected to so many features by ``weight_hr_l0`` [proj_size, hidden_size] (Sak, Senior and Beaufays 2014).
 
     >>> y, (h, c) = ln.nn.LSTM(3, 4, batch_first=True, bidirectional=True)(ln.zeros((5, 7, 3)))
     >>> y.shape, h.shape, c.shape
@@ -273,7 +279,8 @@ class LSTM(_Recurrent):
 class GRU(_OneState):
     """``h' = (1 - z) n + z h``, ``n = tanh(W_in x + b_in + r (W_hn h + b_hn))`` over the steps of a sequence.
 
-    The gates are r, z, n. Arguments as of `RNN`.
+    The gates r and z are sigmoids of ``W_ih x + b_ih + W_hh h + b_hh``, whose weights have 3 * hidden_size rows: of r,
+    z and n. (Cho et al. 2014, with r behind the product.) Arguments as of `RNN`.
 
     >>> y, h = ln.nn.GRU(3, 4)(ln.zeros((7, 5, 3)), ln.ones((1, 5, 4)))
     >>> y.shape, h.shape
@@ -343,6 +350,8 @@ class _Cell(Module):
 
 class RNNCell(_Cell):
     """One step of `RNN`: input [N, input_size] or [input_size], ``hx`` the state before, by default zeros.
+
+    Weights as of `RNN`, without the layer in their names; the same goes for the other cells.
 
     >>> ln.nn.RNNCell(3, 4)(ln.zeros((5, 3))).shape
     (5, 4)

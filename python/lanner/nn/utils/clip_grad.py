@@ -74,8 +74,9 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Scale the gradients so that their norm, taken over all together, is at most ``max_norm``; returns what it was.
 
-    ``norm_type`` is any number, infinity for the largest absolute value. With ``error_if_nonfinite``, raises Error
-    where the norm is infinite or NaN, before anything is scaled; in a compiled step too, when that is run.
+    (Pascanu, Mikolov and Bengio 2013.) ``norm_type`` is any number, infinity for the largest absolute value. With
+    ``error_if_nonfinite``, raises Error where the norm is infinite or NaN, before anything is scaled; in a compiled
+    step too, when that is run.
 
     >>> w = ln.nn.Parameter(ln.tensor([3.0, 4.0]))
     >>> (w * w / 2).sum().backward()
