@@ -203,34 +203,84 @@ TEST(Math, SoftplusWithinFourUlps) {
   }
 }
 
-TEST(Math, PowersAsInC) {
-  const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<float> points = {0,       1e-45f, 1e-38f, 0.3f, 0.5f,    1,        1.5f,  2,   3,  4,
-                                     1.0e10f, 3e38f,  127,    128,  8388607, 16777215, 1e-3f, inf, nan};
-  std::vector<float> x, y;
-  for (float a : points)
-    for (float b : points)
+// Points at which C's pow says what comes, and others whose powers are spread over so many octaves on both sides.
+template <class T>
+std::pair<std::vector<T>, std::vector<T>> powers(std::vector<T> points, int octaves) {
+  std::vector<T> x, y;
+  for (T a : points)
+    for (T b : points)
       for (int signs = 0; signs < 4; ++signs) {
         x.push_back(signs & 1 ? -a : a);
         y.push_back(signs & 2 ? -b : b);
       }
   std::mt19937 random(1);
-  std::uniform_real_distribution<float> exponent(-20, 20), power(-30, 30);
-  for (int i = 0; i < 20000; ++i) {
-    x.push_back(std::exp2(exponent(random)));
-    y.push_back(i % 2 ? power(random) : std::round(power(random)));
-    if (i % 3 == 0) x.back() = -x.back();
+  std::uniform_real_distribution<T> part(-1, 1);
+  for (int i = 0; i < 60000; ++i) {
+    const T exponent = part(random) * static_cast<T>(i % 3 == 0 ? 1 : i % 3 == 1 ? 20 : octaves);
+    const T power = part(random) * static_cast<T>(octaves) / std::abs(exponent);
+    x.push_back(i % 5 ? std::exp2(exponent) : -std::exp2(exponent));
+    y.push_back(i % 2 ? power : std::round(power));
   }
+  return {x, y};
+}
+
+template <class T, class R>
+void expect_powers(const std::vector<T>& points, int octaves, double bound) {
+  const auto [x, y] = powers(points, octaves);
   for (const cpu::KernelTable* table : cpu::available()) {
-    const std::vector<float> p = test::run(*table, "pow", x, y);
+    const std::vector<T> p = test::run(*table, "pow", x, y);
     for (size_t i = 0; i < x.size(); ++i) {
-      const double expected = std::pow(static_cast<double>(x[i]), static_cast<double>(y[i]));
-      ASSERT_LE((ulps<float, double>(p[i], expected)), 1) << table->isa << " " << x[i] << " to " << y[i];
+      const R expected = std::pow(static_cast<R>(x[i]), static_cast<R>(y[i]));
+      ASSERT_LE((ulps<T, R>(p[i], expected)), bound) << table->isa << " " << x[i] << " to " << y[i];
       if (p[i] == 0) {
         ASSERT_EQ(std::signbit(p[i]), std::signbit(expected)) << table->isa << " " << x[i] << " to " << y[i];
       }
     }
   }
+}
+
+TEST(Math, PowersAsInC) {
+  const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  expect_powers<float, double>(
+      {0, 1e-45f, 1e-38f, 0.3f, 0.5f, 1, 1.5f, 2, 3, 4, 1.0e10f, 3e38f, 127, 128, 8388607, 16777215, 1e-3f, inf, nan},
+      150, 1);
+}
+
+TEST(Math, PowersOfFloat64AsInC) {
+  if (std::numeric_limits<Wide>::digits <= 53) GTEST_SKIP() << "long double is no wider than double here";
+  const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  expect_powers<double, Wide>({0,
+                               5e-324,
+                               1e-310,
+                               0x1p-1022,
+                               0.3,
+                               0.5,
+                               1,
+                               1 - 0x1p-53,
+                               1 + 0x1p-52,
+                               1.5,
+                               2,
+                               3,
+                               4,
+                               10,
+                               1e10,
+                               1e308,
+                               0x1.fffffffffffffp52,
+                               0x1p53,
+                               0x1.0000000000001p52,
+                               1e-3,
+                               inf,
+                               nan},
+                              1080, 1.5);
+}
+
+TEST(Math, IntegerPowersAreExact) {
+  std::vector<double> x, y, expected;
+  for (int base = 2; base <= 1000; ++base)
+    for (double p = base, n = 1; p < 0x1p53; p *= base, ++n) {
+      x.push_back(base), y.push_back(n), expected.push_back(p);
+    }
+  for (const cpu::KernelTable* table : cpu::available()) EXPECT_EQ(test::run(*table, "pow", x, y), expected);
 }
 
 TEST(Math, SignOfZeroIsKept) {

@@ -57,17 +57,19 @@ LANNER_INLINE ExpParts<Vector> exp_parts(Vector x) {
   return {n, r};
 }
 
-// exp(r) - 1 for |r| <= log(2) / 2: relative error 2^-29 and 2^-60.
+// (exp(r) - 1 - r) / r^2 for |r| <= log(2) / 2: exp(r) - 1 has a relative error of 2^-29 and 2^-60.
+template <class Vector>
+LANNER_INLINE Vector exp_polynomial(Vector r) {
+  if constexpr (kSingle<Vector>)
+    return polynomial(r, 0x1p-1, 0x1.555556p-3, 0x1.5554e8p-5, 0x1.1110ep-7, 0x1.6d43bp-10, 0x1.a1256cp-13);
+  else
+    return polynomial(r, 0x1p-1, 0x1.5555555555557p-3, 0x1.5555555555556p-5, 0x1.11111111100bep-7,
+                      0x1.6c16c16c162c3p-10, 0x1.a01a01abf85abp-13, 0x1.a01a01a6e1e2ap-16, 0x1.71de01fdbf9cap-19,
+                      0x1.27e4db46cddd1p-22, 0x1.af4e554377204p-26, 0x1.1f7340dbc337ep-29);
+}
 template <class Vector>
 LANNER_INLINE Vector expm1_of_rest(Vector r) {
-  Vector p;
-  if constexpr (kSingle<Vector>)
-    p = polynomial(r, 0x1p-1, 0x1.555556p-3, 0x1.5554e8p-5, 0x1.1110ep-7, 0x1.6d43bp-10, 0x1.a1256cp-13);
-  else
-    p = polynomial(r, 0x1p-1, 0x1.5555555555557p-3, 0x1.5555555555556p-5, 0x1.11111111100bep-7, 0x1.6c16c16c162c3p-10,
-                   0x1.a01a01abf85abp-13, 0x1.a01a01a6e1e2ap-16, 0x1.71de01fdbf9cap-19, 0x1.27e4db46cddd1p-22,
-                   0x1.af4e554377204p-26, 0x1.1f7340dbc337ep-29);
-  return fma(r * r, p, r);
+  return fma(r * r, exp_polynomial(r), r);
 }
 
 // x where it is NaN.
@@ -374,10 +376,21 @@ LANNER_INLINE Vector cos(Vector x) {
 
 // ---- powers ---------------------------------------------------------------------------------------------------------
 
-// exp(y log|x|) in float64: the exponent, 104 at most where it matters, keeps digits enough to be right in float32. The
-// rest is the sign and the points where C's pow gives something else.
+// x^y from |x|^y: the sign, and the points where C's pow gives something else.
+template <class Vector>
+LANNER_INLINE Vector power_with_sign(Vector x, Vector y, Vector power) {
+  const Vector one = number<Vector>(1), magnitude = abs(x), infinity = number<Vector>(__builtin_inf());
+  const auto is_integer = rint(y) == y;
+  const Vector half = y * number<Vector>(0.5);
+  power = select(is_integer & (rint(half) != half), copysign(power, x), power);
+  power = select((x < Vector{}) & (magnitude < infinity) & ~is_integer, number<Vector>(__builtin_nan("")), power);
+  power = select((magnitude == one) & (abs(y) == infinity), one, power);
+  return select((x == one) | (y == Vector{}), one, power);
+}
+
+// exp(y log|x|) in float64: the exponent, 104 at most where it matters, keeps digits enough to be right in float32.
 LANNER_INLINE F32 pow(F32 x, F32 y) {
-  const F32 one = splat32(1), magnitude = abs(x);
+  const F32 magnitude = abs(x);
   HalfF32 base[2], exponent[2];
   __builtin_memcpy(base, &magnitude, sizeof base);
   __builtin_memcpy(exponent, &y, sizeof exponent);
@@ -387,16 +400,66 @@ LANNER_INLINE F32 pow(F32 x, F32 y) {
   }
   F32 p;
   __builtin_memcpy(&p, base, sizeof p);
-  const I32 is_integer = rint(y) == y;
-  const F32 half = y * splat32(0.5);
-  p = select(is_integer & (rint(half) != half), copysign(p, x), p);
-  const I32 is_finite = magnitude < splat32(__builtin_inf());
-  p = select((x < F32{}) & is_finite & ~is_integer, splat32(__builtin_nan("")), p);
-  p = select((magnitude == one) & (abs(y) == splat32(__builtin_inf())), one, p);
-  return select((x == one) | (y == F32{}), one, p);
+  return power_with_sign(x, y, p);
 }
+
+// A number as a sum: `low` is below half a unit in the last place of `high`, or little more.
+struct Pair {
+  F64 high, low;
+};
+LANNER_INLINE Pair sum_of(F64 larger, F64 smaller) {
+  const F64 high = rounded(larger + smaller);
+  return {high, smaller - rounded(high - larger)};
+}
+LANNER_INLINE Pair product_of(Pair a, Pair b) {  // needs a true fma
+  const F64 high = rounded(a.high * b.high);
+  return {high, fma(a.low, b.high, fma(a.high, b.low, fma(a.high, b.high, -high)))};
+}
+
+// log(x) to 2^-63 for x > 0, which the power multiplies by up to 745 / log(x): with s = f / (2 + f), 2 atanh(s) = 2 s +
+// 2/3 s^3 + 2/5 s^5 + ..., of which the first two terms are pairs.
+LANNER_INLINE Pair log_pair(F64 x) {
+  const F64 two = splat64(2);
+  const auto subnormal = x < splat64(0x1p-1022);
+  const auto [exponent, f] = log_parts(select(subnormal, x * splat64(0x1p54), x));
+  const F64 k = select(subnormal, exponent - splat64(54), exponent);
+  const Pair d = sum_of(two, f);
+  const F64 inverse = splat64(1) / d.high, quotient = rounded(f * inverse);
+  const Pair s{quotient, fma(-quotient, d.low, fma(-quotient, d.high, f)) * inverse}, z = product_of(s, s);
+  const Pair two_thirds{splat64(0x1.5555555555555p-1), splat64(0x1.5555555555555p-55)};
+  const Pair cube = product_of(s, product_of(z, two_thirds));
+  const F64 rest =
+      s.high * (z.high * z.high) *
+      polynomial(z.high, 0x1.999999999999ap-2, 0x1.2492492492521p-2, 0x1.c71c71c6eaa8bp-3, 0x1.745d177a8f3d1p-3,
+                 0x1.3b1395d4edc40p-3, 0x1.1118c74ab78d6p-3, 0x1.df7ce91caa517p-4, 0x1.e02d1f1ff4c87p-4);
+  const Pair first = sum_of(two * s.high, cube.high);
+  // log(2) in two parts, k times the first of which is exact.
+  const Pair sum = sum_of(k * splat64(0x1.62e42fefa38p-1), first.high);
+  const F64 low = first.low + (fma(two, s.low, cube.low) + rest);
+  return {sum.high, fma(k, splat64(0x1.ef35793c7673p-45), sum.low + low)};
+}
+
+// exp(y log|x|), to 1.5 units in the last place; exact where the power is a number of 53 bits.
 LANNER_INLINE F64 pow(F64 x, F64 y) {
+#if defined(__FMA__) || defined(__ARM_NEON)
+  const F64 one = splat64(1), magnitude = abs(x), infinity = splat64(__builtin_inf());
+  const Pair log = log_pair(magnitude), rough = product_of({y, F64{}}, log);
+  const auto finite = abs(rough.high) < splat64(1000);
+  const Pair power = sum_of(rough.high, select(finite, rough.low, F64{}));
+  // As in exp, but with what each step rounds off.
+  const F64 at = clamp(power.high, -746, 710), n = exp_parts(at).n;
+  const F64 nearly = fma(n, splat64(-0x1.62e42feep-1), at), small = splat64(-0x1.a39ef35793c76p-33);
+  const F64 r = rounded(fma(n, small, nearly));
+  const F64 r_low = fma(n, small, nearly - r) + select(finite, power.low, F64{});
+  const Pair e = sum_of(one, r);
+  const F64 q = r * r * exp_polynomial(r);
+  F64 p = scale(e.high + (e.low + fma(r_low, e.high + q, q)), n);
+  const F64 edge = select((magnitude == F64{}) != (y < F64{}), F64{}, infinity);
+  p = select((magnitude == F64{}) | (magnitude == infinity), select(y == y, edge, y), p);
+  return power_with_sign(x, y, select(x == x, p, x));
+#else
   return by_lane<double>(x, y, [](double a, double b) { return __builtin_pow(a, b); });
+#endif
 }
 
 // ---- the rarer ones, from the C library -----------------------------------------------------------------------------
