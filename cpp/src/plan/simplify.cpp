@@ -45,9 +45,23 @@ std::vector<bool> written_once(const Graph& g) {
   return once;
 }
 
+// What follows from memory that the step does not write to, and can be computed before the first replay.
+std::vector<bool> constants(const Graph& g, const std::vector<bool>& once) {
+  std::vector<bool> constant(g.buffers.size());
+  for (size_t i = 0; i < constant.size(); ++i) constant[i] = g.buffers[i].is_constant();
+  for (const Node& n : g.nodes) {
+    const bool follows =
+        is_pure(n) && !(op_traits(n.op) & kRandom) &&
+        std::all_of(n.in.begin(), n.in.end(), [&](int v) { return v < 0 || constant[g.values[v].buffer]; }) &&
+        std::all_of(n.out.begin(), n.out.end(),
+                    [&](int v) { return g.buffer_of(v).kind == Kind::Internal && once[g.values[v].buffer]; });
+    if (!follows) continue;
+    for (int v : n.out) constant[g.values[v].buffer] = true;
+  }
+  return constant;
+}
+
 bool same_work(const Graph& g, const Node& a, const Node& b) {
-  // What is computed once more would else be kept from the first time, and no memory be saved.
-  if (a.recomputation != b.recomputation) return false;
   if (a.op != b.op || a.in.size() != b.in.size() || a.out.size() != b.out.size() || !(a.attrs == b.attrs)) return false;
   for (size_t i = 0; i < a.in.size(); ++i) {
     if ((a.in[i] < 0) != (b.in[i] < 0)) return false;
@@ -61,7 +75,11 @@ bool same_work(const Graph& g, const Node& a, const Node& b) {
 }
 
 void merge_equal(Graph& g) {
-  const std::vector<bool> once = written_once(g);
+  const std::vector<bool> once = written_once(g), constant = constants(g, once);
+  // What is computed once more would else be kept from the first time, and no memory be saved.
+  const auto may_join = [&](const Node& a, const Node& b) {
+    return a.recomputation == b.recomputation || constant[g.values[a.out[0]].buffer];
+  };
   std::map<Op, std::vector<size_t>> known;
   std::vector<int> stands_for(g.buffers.size(), -1);
   std::vector<Node> kept;
@@ -74,8 +92,8 @@ void merge_equal(Graph& g) {
                     [&](int v) { return once[g.values[v].buffer] && g.buffer_of(v).kind == Kind::Internal; });
     if (candidate) {
       auto& same_op = known[n.op];
-      const auto found =
-          std::find_if(same_op.begin(), same_op.end(), [&](size_t i) { return same_work(g, kept[i], n); });
+      const auto found = std::find_if(same_op.begin(), same_op.end(),
+                                      [&](size_t i) { return may_join(kept[i], n) && same_work(g, kept[i], n); });
       if (found != same_op.end()) {
         for (size_t i = 0; i < n.out.size(); ++i)
           stands_for[g.values[n.out[i]].buffer] = g.values[kept[*found].out[i]].buffer;
@@ -93,14 +111,11 @@ void merge_equal(Graph& g) {
 // What follows from memory that the step does not write to is computed before the first replay, and again only when
 // that memory was written to.
 void set_constants_apart(Graph& g) {
-  const std::vector<bool> once = written_once(g);
+  const std::vector<bool> constant = constants(g, written_once(g));
   std::vector<Node> left;
   for (Node& n : g.nodes) {
     const bool moves =
-        is_pure(n) && !(op_traits(n.op) & kRandom) &&
-        std::all_of(n.in.begin(), n.in.end(), [&](int v) { return v < 0 || g.buffer_of(v).is_constant(); }) &&
-        std::all_of(n.out.begin(), n.out.end(),
-                    [&](int v) { return g.buffer_of(v).kind == Kind::Internal && once[g.values[v].buffer]; });
+        is_pure(n) && std::all_of(n.out.begin(), n.out.end(), [&](int v) { return constant[g.values[v].buffer]; });
     if (!moves) {
       left.push_back(std::move(n));
       continue;
