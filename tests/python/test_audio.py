@@ -279,6 +279,10 @@ def test_resample(rate, new_rate, count):
 def test_resample_takes_away_what_the_lower_rate_cannot_hold():
     high = np.sin(2 * np.pi * 3500 * np.arange(4000) / 8000)
     assert np.abs(audio.resample(high, 8000, 4000)[100:-100]).max() < 2e-3
+    half = high.astype(np.float16)
+    got = audio.resample(half, 8000, 12000)
+    assert got.dtype == np.float16
+    np.testing.assert_array_equal(got, audio.resample(half.astype(np.float32), 8000, 12000).astype(np.float16))
     same = np.arange(5, dtype=np.int16)
     assert audio.resample(same, 8000, 8000).dtype == np.float32
     assert audio.resample(same, 8000, 4000).dtype == np.float32

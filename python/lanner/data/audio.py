@@ -132,13 +132,14 @@ def resample(waveform: Any, rate: int, new_rate: int, *, zeros: int = 6, rolloff
     width = math.ceil(zeros / cutoff)
     away = (np.arange(-width, old + width) - np.arange(new)[:, None] * (old / new)) * cutoff
     hann = np.where(np.abs(away) < zeros, np.cos(np.pi * away / (2 * zeros)) ** 2, 0.0)
-    kernels = (np.sinc(away) * hann * cutoff).astype(dtype)
+    work = np.result_type(dtype, np.float32)  # half precision is added up in single
+    kernels = (np.sinc(away) * hann * cutoff).astype(work)
     count = -(-x.shape[-1] * new // old)
     periods = -(-count // new)
     behind = width + max(periods * old - x.shape[-1], 0)
-    padded = np.pad(x.astype(dtype, copy=False), [(0, 0)] * (x.ndim - 1) + [(width, behind)])
+    padded = np.pad(x.astype(work, copy=False), [(0, 0)] * (x.ndim - 1) + [(width, behind)])
     sums = frames(padded, old + 2 * width, old)[..., :periods, :] @ kernels.T
-    return np.ascontiguousarray(sums.reshape(*x.shape[:-1], periods * new)[..., :count])
+    return np.ascontiguousarray(sums.reshape(*x.shape[:-1], periods * new)[..., :count], dtype)
 
 
 def frames(waveform: Any, length: int, hop: int) -> Any:
