@@ -75,6 +75,12 @@ def test_lengths_are_as_if_each_sequence_came_alone(name):
             np.testing.assert_allclose(a[:, i].detach().numpy(), b.detach().numpy(), rtol=0, atol=1e-6)
 
 
+def test_all_weights():
+    net = nn.LSTM(3, 4, 2, bidirectional=True, proj_size=2)
+    assert [len(part) for part in net.all_weights] == [5] * 4
+    assert [id(w) for part in net.all_weights for w in part] == [id(w) for w in net.parameters()]
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_no_samples(name):
     kinds = [(getattr(nn, name)(3, 4, 2, bidirectional=True), (5, 0, 3), {"lengths": ln.zeros(0, dtype=ln.int64)})]

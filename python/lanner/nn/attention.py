@@ -147,7 +147,8 @@ class MultiheadAttention(Module):
         """Return the output and, with ``need_weights``, the weights: [N, L, S], or [N, heads, L, S] if not averaged.
 
         ``key_padding_mask`` [N, S] leaves out keys of a sample; ``attn_mask`` is [L, S] or [N * heads, L, S]; with
-        ``is_causal`` query i looks at keys 0 to i only, whether ``attn_mask`` says so or not.
+        ``is_causal`` query i looks at keys 0 to i only, whether ``attn_mask`` says so or not, and at those of
+        ``add_bias_kv`` and ``add_zero_attn``.
         """
         self._check(query, key, value)
         batched = query.ndim == 3
@@ -158,6 +159,11 @@ class MultiheadAttention(Module):
             query, key, value = (_core.swapaxes(x, 0, 1) for x in (query, key, value))
         n, length, source = query.shape[0], query.shape[1], key.shape[1]
         mask = self._mask(key_padding_mask, attn_mask, n, length, source, batched, query)
+
+        # What add_bias_kv and add_zero_attn put behind the keys has no place in time: all queries look at it.
+        if is_causal and (need_weights or self.bias_k is not None or self.add_zero_attn):
+            mask = _join(mask, _core.triu(_core.ones((length, source), dtype=_core.bool), 1), query.dtype)
+            is_causal = False
 
         q, k, v = self._project(query, key, value, self_attention, shared_key)
         q, k, v = self._heads(q), self._heads(k), self._heads(v)
@@ -170,8 +176,6 @@ class MultiheadAttention(Module):
         drop = self.dropout if self.training else 0.0
         weights = None
         if need_weights:
-            if is_causal:
-                mask = _join(mask, _core.triu(_core.ones((length, k.shape[2]), dtype=_core.bool), 1), q.dtype)
             weights = F.dropout(_weights((q * self.head_dim**-0.5) @ _core.matrix_transpose(k), mask), drop)
             y = weights @ v
             weights = _core.mean(weights, axis=1) if average_attn_weights else weights

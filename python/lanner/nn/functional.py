@@ -280,7 +280,7 @@ def _shorten(weight: Tensor, indices: Tensor, max_norm: float, norm_type: float)
     """Bring the rows of `weight` that are about to be used to a norm of at most `max_norm`, in place."""
     recording = _core.set_grad_enabled(False)
     try:
-        rows = _core.take(weight, _core.reshape(indices, (-1,)), axis=0)
+        rows = _core.embedding(_core.reshape(indices, (-1,)), weight)
         norms = _core.norm(rows, norm_type, -1, keepdims=True)
         scale = _core.where(norms > max_norm, max_norm / (norms + 1e-7), _core.ones_like(norms))
         weight[_core.reshape(indices, (-1,))] = rows * scale

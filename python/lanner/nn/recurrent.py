@@ -99,6 +99,11 @@ class _Recurrent(Module):
         kinds = ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"]
         return {kind: self._parameters.get(kind + end) for kind in kinds if kind + end in self._parameters}
 
+    @property
+    def all_weights(self) -> list[list[Parameter]]:
+        """The weights and biases of each layer and direction."""
+        return [list(self._weights(end).values()) for layer in range(self.num_layers) for end in self._ends(layer)]
+
     def reset_parameters(self) -> None:
         """Draw all weights and biases anew: evenly from ±1 / sqrt(hidden_size)."""
         _draw(self, self.hidden_size)
