@@ -433,3 +433,38 @@ def test_a_prediction_of_many_samples_goes_through_in_parts():
         assert whole.parts == 1
         for a, b in zip(whole.run([x]), f(x), strict=True):
             np.testing.assert_allclose(a.numpy(), b.detach().numpy(), atol=6 * 14 * 14 * EPS, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.GRUCell(20, 20),
+        lambda: nn.Linear(20, 20),
+        lambda: nn.Sequential(nn.Unflatten(1, (5, 2, 2)), nn.Conv2d(5, 5, 3, padding=1), nn.Flatten(), nn.ReLU()),
+    ],
+    ids=["gru_cell", "linear", "conv"],
+)
+def test_a_layer_used_many_times_is_packed_once(make):
+    ln.manual_seed(0)
+    layer, other = make(), make()
+
+    def steps(count):
+        def f(x):
+            with ln.no_grad():
+                for i in range(count):
+                    x = layer(x)
+                    if i == 1:
+                        x = other(x)
+            return [x]
+
+        return f
+
+    x = ln.random.normal((3, 20))
+    (_, two), (_, nine) = record(steps(2), x), record(steps(9), x)
+    two.run([x])
+    for _ in range(2):
+        np.testing.assert_allclose(nine.run([x])[0].numpy(), steps(9)(x)[0].numpy(), rtol=0, atol=200 * EPS)
+        assert nine.memory()["packed"] == two.memory()["packed"]
+        with ln.no_grad():
+            for p in layer.parameters():
+                p *= 0.9

@@ -44,6 +44,30 @@ std::shared_ptr<TensorImpl> tensor_on(const Value& v, std::shared_ptr<Storage> s
   }
 }
 
+// May the two steps use one Prepared? They differ in nothing but where their variable tensors lie.
+bool prepared_alike(const Graph& g, const Node& a, const Node& b, const Step& step_a, const Step& step_b) {
+  if (a.op != b.op || !(a.attrs == b.attrs) || a.precision != b.precision || a.has_fused != b.has_fused) return false;
+  const Fused &f = a.fused, &h = b.fused;
+  if (a.has_fused && (f.residual != h.residual || f.gate != h.gate || f.activation != h.activation ||
+                      f.slope != h.slope || f.gate_slope != h.gate_slope))
+    return false;
+  const auto same_layout = [&](int v, int w) {
+    if (v < 0 || w < 0) return v == w;
+    const Value &x = g.values[v], &y = g.values[w];
+    return x.shape == y.shape && x.strides == y.strides && x.dtype == y.dtype && x.weak == y.weak;
+  };
+  const auto same_input = [&](int v, int w) {
+    if (!same_layout(v, w)) return false;
+    if (v < 0 || !(g.buffer_of(v).is_constant() || g.buffer_of(w).is_constant())) return true;
+    return g.values[v] == g.values[w];
+  };
+  const auto equal = [](const auto& x, const auto& y, const auto& same) {
+    return std::equal(x.begin(), x.end(), y.begin(), y.end(), same);
+  };
+  return equal(a.in, b.in, same_input) && equal(a.out, b.out, same_layout) &&
+         equal(step_a.out, step_b.out, [](const Tensor& x, const Tensor& y) { return x.defined() == y.defined(); });
+}
+
 }  // namespace
 
 Arena* Arenas::take(Arena* last) {
@@ -116,8 +140,10 @@ Tensor Instance::tensor_of(int value) {
 std::vector<Step> Instance::steps_of(const std::vector<Node>& nodes) {
   std::vector<Step> steps;
   const Uses uses(graph_);
+  std::vector<size_t> owners;  // steps with packed weights, which others of the same kind use too
   for (const Node& n : nodes) {
-    Step s{n.op, run_of(n.op), nullptr, {}, {}, n.attrs, n.has_fused ? &n.fused : nullptr, n.precision, n.recorded, 0};
+    Step s{n.op,        run_of(n.op), nullptr, false, {}, {}, n.attrs, n.has_fused ? &n.fused : nullptr,
+           n.precision, n.recorded,   0};
     uint64_t constant = 0;
     for (size_t i = 0; i < n.in.size(); ++i) {
       s.in.push_back(tensor_of(n.in[i]));
@@ -129,7 +155,16 @@ std::vector<Step> Instance::steps_of(const std::vector<Node>& nodes) {
         uses.readers[graph_.values[n.out[1]].buffer].empty())
       s.out[1] = Tensor();
     if (op_traits(n.op) & kRandom) s.random_call = n.attrs.get<RandomState>().call - graph_.random_start.call;
-    if (const PrepareFn prepare = prepare_of(n.op)) s.prepared = prepare(s.run(), constant);
+    if (const PrepareFn prepare = prepare_of(n.op)) {
+      const auto same = std::find_if(owners.begin(), owners.end(),
+                                     [&](size_t i) { return prepared_alike(graph_, nodes[i], n, steps[i], s); });
+      if (same != owners.end()) {
+        s.prepared = steps[*same].prepared;
+      } else if ((s.prepared = prepare(s.run(), constant))) {
+        s.refreshes = true;
+        if (s.prepared->bytes() > 0) owners.push_back(steps.size());
+      }
+    }
     steps.push_back(std::move(s));
   }
   return steps;
@@ -157,14 +192,14 @@ void Instance::make_constants() {
   for (Watched& w : watched_) w.version = w.storage->version();
   for (Step& s : prologue_) {
     if (s.prepared) {
-      s.prepared->refresh(s.run());
+      if (s.refreshes) s.prepared->refresh(s.run());
       s.prepared->run(s.run());
     } else {
       s.function(s.run());
     }
   }
   for (Step& s : steps_)
-    if (s.prepared) s.prepared->refresh(s.run());
+    if (s.refreshes) s.prepared->refresh(s.run());
   constants_made_ = true;
 }
 
@@ -200,7 +235,7 @@ void Instance::replay(std::span<void* const> inputs, std::span<void* const> resu
 
 size_t Instance::packed_bytes() const {
   size_t sum = 0;
-  for (const Step& s : steps_) sum += s.prepared ? s.prepared->bytes() : 0;
+  for (const Step& s : steps_) sum += s.refreshes ? s.prepared->bytes() : 0;
   return sum;
 }
 

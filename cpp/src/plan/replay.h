@@ -13,7 +13,8 @@ namespace lanner::plan {
 struct Step {
   Op op;
   RunFn function;
-  std::unique_ptr<Prepared> prepared;
+  std::shared_ptr<Prepared> prepared;
+  bool refreshes;  // what is prepared; of several steps that share it, the first
   Tensors in, out;
   Attrs attrs;
   const Fused* fused;
