@@ -161,18 +161,21 @@ class MultiheadAttention(Module):
         mask = self._mask(key_padding_mask, attn_mask, n, length, source, batched, query)
 
         # What add_bias_kv and add_zero_attn put behind the keys has no place in time: all queries look at it.
-        if is_causal and (need_weights or self.bias_k is not None or self.add_zero_attn):
+        rows: list[tuple[Tensor | None, Tensor | None]] = []
+        if self.bias_k is not None:
+            rows.append((self.bias_k, self.bias_v))
+        if self.add_zero_attn:
+            rows.append((None, None))
+        if is_causal and (need_weights or rows):
             mask = _join(mask, _core.triu(_core.ones((length, source), dtype=_core.bool), 1), query.dtype)
             is_causal = False
 
         q, k, v = self._project(query, key, value, self_attention, shared_key)
         q, k, v = self._heads(q), self._heads(k), self._heads(v)
-        for left, right in ((self.bias_k, self.bias_v), (None, None))[self.bias_k is None : 1 + self.add_zero_attn]:
-            k, v = self._with_row(k, left), self._with_row(v, right)
+        for of_keys, of_values in rows:
+            k, v = self._with_row(k, of_keys), self._with_row(v, of_values)
             if mask is not None:
-                mask = (
-                    F.pad(mask, (0, 1)) if mask.dtype != _core.bool else F.pad(mask.to(_core.uint8), (0, 1)).to("bool")
-                )
+                mask = _core.concat([mask, _core.zeros((*mask.shape[:-1], 1), dtype=mask.dtype)], -1)
         drop = self.dropout if self.training else 0.0
         weights = None
         if need_weights:
