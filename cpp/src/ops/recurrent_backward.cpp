@@ -138,6 +138,7 @@ void backward(const Run& r) {
       job.next_gates = gates ? gates + before * N * width : nullptr;
       job.next_dgates = dgates + before * N * width;
       job.next_c = is_lstm && step + 2 < steps ? c + time_of(step + 2) * N * H : nullptr;
+      job.next_dy = dy.defined() ? dy.data<T>() + before * dy.strides()[0] : nullptr;
     }
   };
   const bool past_gates = lengths || r.op == Op::GruBackward;  // dh holds what does not come through the gates
@@ -196,7 +197,7 @@ void backward(const Run& r) {
       const int64_t t = time_of(step), place = whole > 1 ? t : 0;
       cpu::RecurrentStepBack<T> job{};
       set_time(job, step);
-      job.dy = nullptr, job.dh = dcell;
+      job.dy = job.next_dy = nullptr, job.dh = dcell;
       if (a.want_projection) job.cells = cells + place * N * H;
       each_row_block(task, [&](int64_t begin, int64_t end) {
         for (int64_t p = task.first_of(weights.projection.panels()); p < task.last_of(weights.projection.panels());

@@ -154,6 +154,7 @@ LANNER_INLINE void each_unit_back(const RecurrentStepBack<T>& s, Cell cell) {
             }
           }
           if (s.next_c) prefetch(s.next_c + r * H + u);
+          if (s.next_dy) prefetch(s.next_dy + r * s.dy_row + u);
         }
         if (s.dbias) {
           for (int gate = 0; gate < kGates; ++gate) {

@@ -42,7 +42,7 @@ struct RecurrentStepBack {
   T* dgates;    // before the activations; GRU r z n and that beside the product of n
   T* dbias;     // added to; or null
   T* cells;     // LSTM: o tanh(c), or null
-  const T *next_gates, *next_c, *next_dgates;  // what the next call will touch, or null
+  const T *next_gates, *next_c, *next_dgates, *next_dy;  // what the next call will touch, or null
   const int64_t* lengths;
   int64_t time;
 };
