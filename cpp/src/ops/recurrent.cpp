@@ -104,7 +104,7 @@ RecurrentResult recurrent(Op op, const Tensor& x, const RecurrentWeights& w, con
     for (const Tensor& t : in) attrs.keep |= t.defined() && t.requires_grad();
   const DType t = x.dtype();
   const Shape none{0};
-  const Shape gates = attrs.keep && cell.kept > 1 ? Shape{steps, rows, cell.kept * hidden} : none;
+  const Shape gates = attrs.keep && cell.kept > 1 ? Shape{steps, rows, kept_row(cell.kept * hidden, x.dtype())} : none;
   const Shape c = attrs.keep && op == Op::Lstm ? Shape{steps, rows, hidden} : none;
   const OutSpec specs[] = {{{steps, rows, state}, t},
                            {gates, t},

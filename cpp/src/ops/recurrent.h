@@ -60,6 +60,13 @@ const cpu::ThinOf<T>& thin_kernels_of() {
     return cpu::kernels().recurrent_thin->f64;
 }
 
+// Of gates kept and their gradients the distance of two rows: where it were a multiple of 1 KiB, one line more, so that a
+// step's rows do not share the sets of the caches.
+inline int64_t kept_row(int64_t elements, DType t) {
+  const int64_t size = static_cast<int64_t>(itemsize(t));
+  return elements * size % 1024 ? elements : elements + 64 / size;
+}
+
 // T, N, H and the features K of h: H, or those of its projection.
 struct RecurrentSizes {
   int64_t steps, rows, hidden, state;

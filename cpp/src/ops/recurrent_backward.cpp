@@ -84,7 +84,7 @@ void backward(const Run& r) {
   const Tensor& y = r.in[In::kY];
   const int G = cell_of(r.op).gates, kept = cell_of(r.op).kept;
   const RecurrentSizes s{y.size(0), y.size(1), r.in[Fwd::kWeight].size(0) / G, y.size(2)};
-  const int64_t H = s.hidden, K = s.state, N = s.rows, width = kept * H;
+  const int64_t H = s.hidden, K = s.state, N = s.rows, width = r.out[Out::kDgates].size(2);
   if (N == 0) {  // no samples: weights have gradients all the same
     for (const Tensor& d : r.out) std::fill_n(d.data<T>(), d.size(), T{0});
     return;
@@ -101,7 +101,7 @@ void backward(const Run& r) {
 
   Weights<T> weights(r.op, s, projected);
   const RecurrentSweep sweep(N, weights.elements, weights.parts[0].w.panels(), sizeof(T));
-  const int64_t biases = a.want_bias ? sweep.groups() * width : 0;
+  const int64_t bias = kept * H, biases = a.want_bias ? sweep.groups() * bias : 0;
   // Projected: what is projected, its gradient, and that of the projection's result; of all steps, where W_hr wants its
   // own.
   const int64_t whole = !projected ? 0 : a.want_projection ? steps : 1;
@@ -133,7 +133,7 @@ void backward(const Run& r) {
     job.y = y_data + t * N * K, job.h_before = first ? h0 : y_data + before * N * K;
     if (is_lstm) job.c = c + t * N * H, job.c_before = first ? c0 : c + before * N * H;
     if (gates) job.gates = gates + t * N * width;
-    job.dgates = dgates + t * N * width;
+    job.dgates = dgates + t * N * width, job.gates_row = width;
     if (!first) {
       job.next_gates = gates ? gates + before * N * width : nullptr;
       job.next_dgates = dgates + before * N * width;
@@ -158,7 +158,7 @@ void backward(const Run& r) {
     const int64_t rows = a.want_bias ? RecurrentSweep::kGroup : end - begin;
     for (job.row_begin = begin; job.row_begin < end; job.row_begin += rows) {
       job.row_end = std::min(job.row_begin + rows, end);
-      if (a.want_bias) job.dbias = dbias + job.row_begin / RecurrentSweep::kGroup * width;
+      if (a.want_bias) job.dbias = dbias + job.row_begin / RecurrentSweep::kGroup * bias;
       kernel(job);
     }
   };
@@ -216,10 +216,10 @@ void backward(const Run& r) {
   }
 
   if (a.want_bias) {
-    std::copy_n(dbias, width, r.out[Out::kDbias].data<T>());
+    std::copy_n(dbias, bias, r.out[Out::kDbias].data<T>());
     T* to = r.out[Out::kDbias].data<T>();
     for (int64_t b = 1; b < sweep.groups(); ++b)
-      for (int64_t i = 0; i < width; ++i) to[i] += dbias[b * width + i];
+      for (int64_t i = 0; i < bias; ++i) to[i] += dbias[b * bias + i];
   }
   if (a.want_h0) std::copy_n(dh, N * K, r.out[Out::kDh0].data<T>());
   if (is_lstm) std::copy_n(dc, N * H, r.out[Out::kDc0].data<T>());
@@ -266,7 +266,7 @@ Tensors vjp_recurrent(const Vjp& v, Op backward) {
   const int64_t H = w.size(0) / cell.gates;
   const bool is_lstm = v.op == Op::Lstm;
   const auto wanted = [](bool want, const Shape& shape) { return want ? shape : Shape{0}; };
-  std::vector<OutSpec> specs{{{y.size(0), y.size(1), cell.kept * H}, t},
+  std::vector<OutSpec> specs{{{y.size(0), y.size(1), kept_row(cell.kept * H, t)}, t},
                              {wanted(attrs.want_weight, w.shape()), t},
                              {wanted(attrs.want_bias, {cell.kept * H}), t},
                              {wanted(attrs.want_h0, {y.size(1), y.size(2)}), t},

@@ -120,7 +120,7 @@ void forward(const Run& r, const Weights<T>& weights) {
       job.c_before = step == 0 ? c0 : c ? c + time_of(step - 1) * N * H : c_last;
       job.c = c ? c + t * N * H : c_last;
     }
-    if (keep) job.gates = keep + t * N * kept * H;
+    if (keep) job.gates_row = r.out[Out::kGates].size(2), job.gates = keep + t * N * job.gates_row;
     job.lengths = lengths, job.time = t;
   };
   const auto cell = [&](int64_t step, const RecurrentTask& task) {

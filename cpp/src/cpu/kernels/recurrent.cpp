@@ -97,7 +97,7 @@ void lstm(const RecurrentStep<T>& s) {
         const V<T> c = fma(f, take(s.c_before + r * H + g.u, g.n), i * a);
         put(s.c + r * H + g.u, c, g.n);
         if (s.gates) {
-          T* to = s.gates + r * 4 * H + g.u;
+          T* to = s.gates + r * s.gates_row + g.u;
           put(to, i, g.n), put(to + H, f, g.n), put(to + 2 * H, a, g.n), put(to + 3 * H, o, g.n);
         }
         return o * tanh(c);
@@ -113,7 +113,7 @@ void gru(const RecurrentStep<T>& s) {
         const V<T> recurrent = g.with_bias(g.product(2), 3);
         const V<T> a = tanh(fma(reset, recurrent, g.with_bias(s.input ? g.input_of(2) : g.product(3), 2)));
         if (s.gates) {
-          T* to = s.gates + r * 4 * H + g.u;
+          T* to = s.gates + r * s.gates_row + g.u;
           put(to, reset, g.n), put(to + H, z, g.n), put(to + 2 * H, a, g.n), put(to + 3 * H, recurrent, g.n);
         }
         return fma(z, take(s.h_before + r * H + g.u, g.n) - a, a);
@@ -134,7 +134,7 @@ LANNER_INLINE void each_unit_back(const RecurrentStepBack<T>& s, Cell cell) {
       s.unit_begin, s.unit_end, [&](int64_t u, int n) __attribute__((always_inline)) {
         V<T> dbias[kGates] = {};
         for (int64_t r = s.row_begin; r < s.row_end; ++r) {
-          T* dgates = s.dgates + r * kGates * H + u;
+          T* dgates = s.dgates + r * s.gates_row + u;
           if (s.lengths && s.time >= s.lengths[r]) {
             for (int gate = 0; gate < kGates; ++gate) put(dgates + gate * H, V<T>{}, n);
             if (s.cells) put(s.cells + r * H + u, V<T>{}, n);
@@ -149,8 +149,8 @@ LANNER_INLINE void each_unit_back(const RecurrentStepBack<T>& s, Cell cell) {
             put(dgates + gate * H, d[gate], n);
             dbias[gate] += d[gate];
             if (s.next_gates) {
-              prefetch(s.next_gates + (r * kGates + gate) * H + u);
-              prefetch(s.next_dgates + (r * kGates + gate) * H + u);
+              prefetch(s.next_gates + r * s.gates_row + gate * H + u);
+              prefetch(s.next_dgates + r * s.gates_row + gate * H + u);
             }
           }
           if (s.next_c) prefetch(s.next_c + r * H + u);
@@ -185,7 +185,7 @@ void lstm_back(const RecurrentStepBack<T>& s) {
   each_unit_back<T, 4>(
       s, [&](int64_t r, int64_t u, int n, V<T> dh, V<T>* d) __attribute__((always_inline)) {
         const V<T> one = splat(T{1});
-        const T* gates = s.gates + r * 4 * H + u;
+        const T* gates = s.gates + r * s.gates_row + u;
         const V<T> i = take(gates, n), f = take(gates + H, n), a = take(gates + 2 * H, n), o = take(gates + 3 * H, n);
         const V<T> c = tanh(take(s.c + r * H + u, n));
         T* dc_at = s.dc + r * H + u;
@@ -206,7 +206,7 @@ void gru_back(const RecurrentStepBack<T>& s) {
   each_unit_back<T, 4>(
       s, [&](int64_t r, int64_t u, int n, V<T> dh, V<T>* d) __attribute__((always_inline)) {
         const V<T> one = splat(T{1});
-        const T* gates = s.gates + r * 4 * H + u;
+        const T* gates = s.gates + r * s.gates_row + u;
         const V<T> reset = take(gates, n), z = take(gates + H, n), a = take(gates + 2 * H, n),
                    recurrent = take(gates + 3 * H, n);
         d[2] = dh * (one - z) * (one - a * a);

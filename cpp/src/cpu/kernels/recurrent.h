@@ -22,6 +22,7 @@ struct RecurrentStep {
   const T *h_before, *c_before;
   T *h, *c;  // [rows, H]; c may be c_before
   T* gates;  // kept for the gradient: LSTM i f g o; GRU r z n and what r is multiplied with; or null
+  int64_t gates_row;
   // Sequences that ended before step `time` keep their states and have zeros in y. Without lengths, h is y.
   const int64_t* lengths;
   int64_t time;
@@ -38,10 +39,11 @@ struct RecurrentStepBack {
   // come through the gates, to which the product with the weights is to be added.
   T *dh, *dc;
   const T *y, *h_before, *c, *c_before, *gates;
-  const T* h0;  // the state before a sequence's own last step, of a reverse layer with lengths; or null
-  T* dgates;    // before the activations; GRU r z n and that beside the product of n
-  T* dbias;     // added to; or null
-  T* cells;     // LSTM: o tanh(c), or null
+  int64_t gates_row;  // of `gates` and `dgates`
+  const T* h0;        // the state before a sequence's own last step, of a reverse layer with lengths; or null
+  T* dgates;          // before the activations; GRU r z n and that beside the product of n
+  T* dbias;           // added to; or null
+  T* cells;           // LSTM: o tanh(c), or null
   const T *next_gates, *next_c, *next_dgates, *next_dy;  // what the next call will touch, or null
   const int64_t* lengths;
   int64_t time;
