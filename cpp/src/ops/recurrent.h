@@ -26,7 +26,8 @@ inline Cell cell_of(Op op) {
 struct RecurrentAttrs {
   bool reverse = false, relu = false;
   bool keep = false;  // forward: what the gradient needs
-  bool want_weight = false, want_bias = false, want_h0 = false, want_projection = false;  // backward
+  bool want_weight = false, want_input_weight = false, want_bias = false, want_h0 = false,  // backward
+      want_projection = false;
 };
 
 // Inputs and outputs of the ops by place. Undefined: bias, lengths, and what the cell does not have.
@@ -37,11 +38,12 @@ struct RecurrentIn {
 struct RecurrentOut {  // gates and c are empty unless kept; c and c_last are of the LSTM
   static constexpr size_t kY = 0, kGates = 1, kC = 2, kHLast = 3, kCLast = 4, kCount = 5;
 };
-struct RecurrentBackIn {  // the forward op's inputs up to kProjection, dy in place of kInput; then its outputs
-  static constexpr size_t kDy = 0, kY = 7, kGates = 8, kC = 9, kDhLast = 10, kDcLast = 11, kCount = 12;
+struct RecurrentBackIn {  // the forward op's inputs up to kProjection, dy in place of kInput; then its outputs; x
+  static constexpr size_t kDy = 0, kY = 7, kGates = 8, kC = 9, kDhLast = 10, kDcLast = 11, kInput = 12, kCount = 13;
 };
 struct RecurrentBackOut {  // empty where not wanted
-  static constexpr size_t kDgates = 0, kDweight = 1, kDbias = 2, kDh0 = 3, kDc0 = 4, kDprojection = 5, kCount = 6;
+  static constexpr size_t kDgates = 0, kDweight = 1, kDbias = 2, kDh0 = 3, kDc0 = 4, kDprojection = 5,
+                          kDinputWeight = 6, kCount = 7;
 };
 
 template <class T>

@@ -41,7 +41,8 @@ double flops_of(const Graph& g, const Node& n) {
     case Op::LstmBackward:
     case Op::GruBackward:
       return (n.out[1] >= 0 && count(n.out[1]) > 0 ? 2 : 1) * recurrent_flops(n.in[7], n.in[1]) +
-             (n.in[6] < 0 ? 0 : 2 * recurrent_flops(n.in[7], n.in[6]));
+             (n.in[6] < 0 ? 0 : 2 * recurrent_flops(n.in[7], n.in[6])) +
+             (n.out.size() <= 6 || n.out[6] < 0 ? 0 : recurrent_flops(n.in[7], n.out[6]));
     default:
       for (int v : n.out.empty() ? n.in : n.out)
         if (v >= 0) flops += count(v) * static_cast<double>(1 + n.absorbed.size());
