@@ -217,6 +217,22 @@ TEST(RandomOps, UniformStaysBelowHigh) {
   EXPECT_EQ(ops::uniform({1}, 2, 2).item(), 2);
 }
 
+TEST(RandomOps, CategoricalIsTheClassWhereTheSumPassesU) {
+  const std::vector<double> p{0.25, 0, 0.5, 0.25, 0};
+  std::vector<double> logits;
+  for (double v : p) logits.push_back(std::log(v));
+  for (const int64_t n : kSizes) {
+    manual_seed(3);
+    const Tensor u = ops::uniform({n}, 0, 1, DType::Float64);
+    manual_seed(3);
+    const Tensor drawn = ops::categorical(Tensor::from_vector(logits, {5}), -1, Shape{n});
+    for (int64_t i = 0; i < n; ++i) {
+      const double at = u.data<double>()[i];
+      ASSERT_EQ(drawn.data<int64_t>()[i], at < 0.25 ? 0 : at < 0.75 ? 2 : 3);
+    }
+  }
+}
+
 TEST(RandomOps, DropoutGradientUsesTheSameMask) {
   manual_seed(1);
   Tensor x = Tensor::empty({1000});
