@@ -158,6 +158,27 @@ def test_same_bits_for_any_number_of_threads(name, rows, hidden):
         assert all(np.array_equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("steps, rows, hidden", [(60, 32, 40), (1, 9, 40), (9, 8, 33)])
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn"])
+def test_weight_gradients_of_a_batch_are_the_sum_over_its_sequences(name, steps, rows, hidden, reverse):
+    rng = np.random.default_rng(4)
+    gates = {"lstm": 4, "gru": 3, "rnn": 1}[name] * hidden
+    weights = [rng.normal(size=shape) / 8 for shape in [(gates, 7), (gates, hidden), (gates,), (gates,)]]
+    x, g, h0 = (rng.normal(size=(n, rows, k)) for n, k in [(steps, 7), (steps, hidden), (1, hidden)])
+    lengths = rng.integers(1, steps + 1, rows)
+
+    def gradients(part: slice) -> list[np.ndarray]:
+        w = [ln.tensor(a).requires_grad_() for a in weights]
+        options = {"h0": ln.tensor(h0[0, part]), "lengths": ln.tensor(lengths[part]), "reverse": reverse}
+        y = getattr(ln._core, name)(ln.tensor(x[:, part]), *w, **options)[0]
+        return [d.numpy() for d in ln.grad([y], w, [ln.tensor(g[:, part])])]
+
+    apart = [gradients(slice(n, n + 1)) for n in range(rows)]
+    for got, *expected in zip(gradients(slice(None)), *apart, strict=True):
+        np.testing.assert_allclose(got, sum(expected), rtol=1e-12, atol=1e-12 * np.abs(got).max())
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_compiled_equals_eager(name):
     ln.manual_seed(0)
