@@ -94,18 +94,22 @@ def test_no_samples(name):
             p.grad = None
 
 
+@pytest.mark.parametrize("rows", [2, 9])  # the input's product of all steps at once, or step by step
 @pytest.mark.parametrize("name", KINDS)
-def test_padding_takes_no_part(name):
+def test_padding_takes_no_part(name, rows):
     ln.manual_seed(0)
     net = getattr(nn, name)(3, 5, bidirectional=True)
-    x = ln.random.normal((6, 2, 3)).numpy().copy()
-    y, _ = net(ln.tensor(x), lengths=[6, 4])
-    x[4:, 1] = np.nan
-    again = ln.tensor(x, requires_grad=True)
-    z, _ = net(again, lengths=[6, 4])
-    assert np.array_equal(y.detach().numpy(), z.detach().numpy())
-    ln.sum(z * z).backward()
-    assert not again.grad.numpy()[4:, 1].any()
+    x = ln.random.normal((6, rows, 3)).numpy().copy()
+    found = []
+    for padding in (0.5, np.nan):
+        x[4:, 1] = padding
+        given = ln.tensor(x, requires_grad=True)
+        y, _ = net(given, lengths=[6, 4] + [6] * (rows - 2))
+        net.zero_grad()
+        ln.sum(y * y).backward()
+        assert not given.grad.numpy()[4:, 1].any()
+        found.append([t.detach().numpy() for t in (y, given.grad, *(p.grad for p in net.parameters()))])
+    assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -39,6 +39,13 @@ Tensor joined_bias(Op op, const RecurrentWeights& w, int64_t hidden) {
   return ops::concat({part(w.bias_ih, 0, 2) + part(w.bias_hh, 0, 2), part(w.bias_ih, 2, 1), part(w.bias_hh, 2, 1)});
 }
 
+// x with zeros past the sequences' ends, where the gates' gradients are zeros: what lies there, NaN too, has no part in
+// those of the weights.
+Tensor without_padding(const Tensor& x, const Tensor& lengths) {
+  const Tensor times = ops::reshape(ops::arange(0, x.size(0), 1), {x.size(0), 1, 1});
+  return ops::where(ops::less(times, ops::reshape(lengths, {1, x.size(1), 1})), x, Tensor::weak(0.0));
+}
+
 RecurrentResult recurrent(Op op, const Tensor& x, const RecurrentWeights& w, const RecurrentOptions& options,
                           bool relu) {
   const char* name = op_name(op);
@@ -88,14 +95,15 @@ RecurrentResult recurrent(Op op, const Tensor& x, const RecurrentWeights& w, con
   in[In::kBias] = joined_bias(op, w, hidden);
   in[In::kH0] = first_state("h0", options.h0, state);
   if (lengths.defined()) in[In::kLengths] = ops::contiguous(ops::cast(lengths, DType::Int64));
+  const Tensor input = lengths.defined() ? without_padding(x, in[In::kLengths]) : x;
   if (op == Op::Lstm) in[In::kC0] = first_state("c0", options.c0, hidden);
   if (w.hr.defined()) in[In::kProjection] = ops::contiguous(w.hr);
   const int64_t weight_bytes = w.ih.size(0) * (x.size(2) + state) * static_cast<int64_t>(itemsize(x.dtype()));
   if (rows >= kStepRows && x.size(2) > 0 && weight_bytes <= kStepBytes) {
-    in[In::kInput] = x.strides()[2] == 1 ? x : ops::contiguous(x);
+    in[In::kInput] = input.strides()[2] == 1 ? input : ops::contiguous(input);
     in[In::kInputWeight] = ops::contiguous(w.ih);
   } else {
-    in[In::kInput] = ops::linear(x, w.ih);
+    in[In::kInput] = ops::linear(input, w.ih);
   }
 
   RecurrentAttrs attrs;
