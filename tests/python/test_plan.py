@@ -13,6 +13,15 @@ from lanner.nn import functional as F
 EPS = float(np.finfo(np.float32).eps)
 
 
+def in_threads(count, work):
+    """work(0) to work(count - 1), at the same time."""
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(count)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+
+
 def record(f, *inputs, fuse=True):
     """f's outputs (a list) and its plan."""
     recorder = _core.Recorder(list(inputs))
@@ -226,11 +235,7 @@ def test_threads_may_run_one_plan_at_the_same_time():
             if not np.array_equal(plan.run([inputs[k]])[0].numpy(), expected[k]):
                 wrong.append(k)
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    in_threads(4, work)
     assert not wrong
 
 
@@ -292,11 +297,7 @@ def test_plans_of_one_function_share_an_arena():
             if not np.array_equal(step(inputs[n]).numpy(), expected[n]):
                 wrong.append((k, i))
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    in_threads(4, work)
     assert not wrong
     for x, y in zip(inputs, expected, strict=True):
         assert np.array_equal(step(x).numpy(), y)
