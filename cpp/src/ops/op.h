@@ -88,6 +88,8 @@ struct Fused {
   int residual = -1, gate = -1;
   cpu::Activation activation = cpu::Activation::None;
   double slope = 0, gate_slope = 0;
+
+  friend bool operator==(const Fused&, const Fused&) = default;
 };
 
 // In what products are computed. BFloat16: operands rounded to bfloat16, added up in float32; tensors stay float32.

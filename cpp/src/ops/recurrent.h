@@ -48,18 +48,12 @@ struct RecurrentBackOut {  // empty where not wanted
 
 template <class T>
 const cpu::RecurrentOf<T>& recurrent_kernels_of() {
-  if constexpr (sizeof(T) == 4)
-    return cpu::kernels().recurrent->f32;
-  else
-    return cpu::kernels().recurrent->f64;
+  return cpu::kernels_of<T>(cpu::kernels().recurrent);
 }
 
 template <class T>
 const cpu::ThinOf<T>& thin_kernels_of() {
-  if constexpr (sizeof(T) == 4)
-    return cpu::kernels().recurrent_thin->f32;
-  else
-    return cpu::kernels().recurrent_thin->f64;
+  return cpu::kernels_of<T>(cpu::kernels().recurrent_thin);
 }
 
 // Of gates kept and their gradients the distance of two rows: where it were a multiple of 1 KiB, one line more, so that a

@@ -15,10 +15,7 @@ inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class T>
 const cpu::GemmFunctions<T>& gemm_functions() {
-  if constexpr (sizeof(T) == 4)
-    return cpu::kernels().gemm->f32;
-  else
-    return cpu::kernels().gemm->f64;
+  return cpu::kernels_of<T>(cpu::kernels().gemm);
 }
 
 // Matrices B_0, B_1, ... of k rows and n columns, packed one after the other: those of the gates, so that a panel of

@@ -46,10 +46,8 @@ std::shared_ptr<TensorImpl> tensor_on(const Value& v, std::shared_ptr<Storage> s
 
 // May the two steps use one Prepared? They differ in nothing but where their variable tensors lie.
 bool prepared_alike(const Graph& g, const Node& a, const Node& b, const Step& step_a, const Step& step_b) {
-  if (a.op != b.op || !(a.attrs == b.attrs) || a.precision != b.precision || a.has_fused != b.has_fused) return false;
-  const Fused &f = a.fused, &h = b.fused;
-  if (a.has_fused && (f.residual != h.residual || f.gate != h.gate || f.activation != h.activation ||
-                      f.slope != h.slope || f.gate_slope != h.gate_slope))
+  if (a.op != b.op || !(a.attrs == b.attrs) || a.precision != b.precision || a.has_fused != b.has_fused ||
+      !(a.fused == b.fused))
     return false;
   const auto same_layout = [&](int v, int w) {
     if (v < 0 || w < 0) return v == w;

@@ -30,6 +30,16 @@ struct Part {
   LANNER_INLINE V<T> or_else(V<T> v, T other) const { return select(first_lanes<T>(n), v, splat(other)); }
 };
 
+// A vector at p, or the n elements that a line still has.
+template <class T>
+LANNER_INLINE V<T> take(const T* p, int n) {
+  return n == kLanes<T> ? load(p) : load_n(p, n);
+}
+template <class T>
+LANNER_INLINE void put(T* p, V<T> x, int n) {
+  n == kLanes<T> ? store(p, x) : store_n(p, x, n);
+}
+
 // f(Whole or Part, i) for each vector of a line of n.
 template <class T, class F>
 LANNER_INLINE void each_vector(int64_t n, F f) {

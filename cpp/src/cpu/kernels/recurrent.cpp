@@ -1,19 +1,10 @@
 #include "cpu/kernels/recurrent.h"
 
+#include "cpu/kernels/lines.h"
 #include "cpu/kernels/math.h"
 
 namespace lanner::cpu::LANNER_ISA {
 namespace {
-
-// A vector at p, or the n elements that a row still has.
-template <class T>
-LANNER_INLINE V<T> take(const T* p, int n) {
-  return n == kLanes<T> ? load(p) : load_n(p, n);
-}
-template <class T>
-LANNER_INLINE void put(T* p, V<T> x, int n) {
-  n == kLanes<T> ? store(p, x) : store_n(p, x, n);
-}
 
 // f(u, n) for the vectors of units [begin, end).
 template <class T, class F>
@@ -121,10 +112,6 @@ void gru(const RecurrentStep<T>& s) {
 }
 
 // ---- backward -------------------------------------------------------------------------------------------------------
-
-LANNER_INLINE void prefetch(const void* p) {
-  if (p) __builtin_prefetch(p);
-}
 
 // cell(row, u, n, dh, dbias) gives the gates' gradients of n units, which it adds to dbias; kGates of them a unit.
 template <class T, int kGates, class Cell>
